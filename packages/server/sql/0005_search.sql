@@ -1,0 +1,151 @@
+-- Finding positions in a log.
+
+-- The search term of a value: the first 4 bytes of SHA-256(field 0x00 value), XOR the number of the 65,536-entry block that
+-- the entry is in. The block makes a frequent value a different term in each block, so that one look-up never meets more
+-- than a block's worth of matches, however long the log; the newest blocks are asked first.
+create function tallystick.term(field text, value text, seq bigint) returns integer
+language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
+  select ('x' || encode(substring(sha256(convert_to(field, 'UTF8') || '\x00'::bytea || convert_to(value, 'UTF8')) for 4), 'hex'))::bit(32)::integer
+    # (seq >> 16)::integer
+$$;
+grant execute on function tallystick.term(text, text, bigint) to public;
+
+-- Whether an entry has all of these terms and none of those; both without the block.
+create function tallystick.has_terms(terms integer[], seq bigint, all_terms integer[], none_terms integer[]) returns boolean
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+  select not exists (select from unnest(all_terms) wanted where not terms @> array[wanted # (seq >> 16)::integer])
+    and not exists (select from unnest(none_terms) refused where terms @> array[refused # (seq >> 16)::integer])
+$$;
+
+-- The size of the log just before a time: entries recorded before it have smaller positions, all others do not.
+create function tallystick.size_before(log integer, at timestamptz) returns bigint
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select coalesce((select size from tallystick.heads where log_id = log and recorded_at < at order by recorded_at desc, size desc limit 1), 0)
+$$;
+
+-- When the entry at a position was recorded: its commit's head is the first one that is larger. Null beyond the log.
+create function tallystick.time_at(log integer, seq bigint) returns timestamptz
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select recorded_at from tallystick.heads where log_id = log and size > seq order by size limit 1
+$$;
+
+-- Candidates for a search, in log order or against it: at most `wanted` positions in [from_seq, to_seq) of a log of the
+-- transaction's tenant. Hashes may collide, so that the caller checks each entry; nothing that matches is left out.
+--
+-- An owner function, because under row-level security the operators of arrays, which are not leakproof, are kept out of index
+-- conditions. Its plans do not depend on statistics, which are stale exactly when many entries have just arrived:
+--   * the nearest 2,048 entries are read in order, which serves every frequent value;
+--   * with terms, the rest is found by the index, block by block, doubling to 16 blocks, `all_terms[1]` and `[2]` first: order
+--     them from the rarest field to the commonest;
+--   * without terms it is read in order, in growing windows.
+create function tallystick.find_positions(
+  log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer,
+  all_terms integer[], none_terms integer[], action_pattern text,
+  occurred_from timestamptz, occurred_to timestamptz, opening_term integer
+)
+returns table (seq bigint, recorded_at timestamptz)
+language plpgsql stable security definer rows 50
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+  first_seq bigint := greatest(from_seq, 0);
+  end_seq bigint := least(to_seq, (select size from tallystick.heads where log_id = log order by size desc limit 1));
+  remaining integer := wanted;
+  window_size bigint := 2048;
+  blocks integer := 0; -- 0: read in order; else how many blocks the next index look-up spans
+  low bigint;
+  high bigint;
+  low_time timestamptz;
+  high_time timestamptz;
+  here integer[];
+  keys integer[];
+  other_keys integer[];
+  got integer;
+begin
+  if not exists (select from tallystick.logs where id = log and tenant_id = tallystick.current_tenant()) then
+    return;
+  end if;
+
+  if opening_term is not null then
+    return query
+      select o.seq, o.recorded_at
+      from tallystick.openings o
+      join tallystick.entries e on e.log_id = o.log_id and e.seq = o.seq and e.recorded_at = o.recorded_at
+      where o.log_id = log and o.term = opening_term and o.seq >= first_seq and o.seq < end_seq
+        and tallystick.has_terms(e.terms, e.seq, all_terms, none_terms)
+        and (action_pattern is null or e.action like action_pattern)
+        and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+        and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+      order by case when newest_first then -o.seq else o.seq end
+      limit wanted;
+    return;
+  end if;
+
+  while remaining > 0 and first_seq < end_seq loop
+    -- The next window, [low, high); the ordered one stays within a block, whose terms are then constants.
+    if newest_first then
+      high := end_seq;
+      low := greatest(first_seq, case when blocks = 0 then greatest(high - window_size, ((high - 1) >> 16) << 16) else (((high - 1) >> 16) - blocks + 1) << 16 end);
+      end_seq := low;
+    else
+      low := first_seq;
+      high := least(end_seq, case when blocks = 0 then least(low + window_size, ((low >> 16) + 1) << 16) else ((low >> 16) + blocks) << 16 end);
+      first_seq := high;
+    end if;
+    low_time := tallystick.time_at(log, low);
+    high_time := tallystick.time_at(log, high - 1);
+
+    if blocks = 0 then
+      here := array(select term # (low >> 16)::integer from unnest(all_terms) term);
+      -- IS NOT FALSE keeps the index on terms out of this plan, which is to read in order.
+      if newest_first then
+        return query
+          select e.seq, e.recorded_at from tallystick.entries e
+          where e.log_id = log and e.seq >= low and e.seq < high and e.recorded_at >= low_time and e.recorded_at <= high_time
+            and (e.terms @> here) is not false
+            and (none_terms = '{}' or tallystick.has_terms(e.terms, e.seq, '{}', none_terms))
+            and (action_pattern is null or e.action like action_pattern)
+            and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+            and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+          order by e.seq desc limit remaining;
+      else
+        return query
+          select e.seq, e.recorded_at from tallystick.entries e
+          where e.log_id = log and e.seq >= low and e.seq < high and e.recorded_at >= low_time and e.recorded_at <= high_time
+            and (e.terms @> here) is not false
+            and (none_terms = '{}' or tallystick.has_terms(e.terms, e.seq, '{}', none_terms))
+            and (action_pattern is null or e.action like action_pattern)
+            and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+            and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+          order by e.seq limit remaining;
+      end if;
+    else
+      keys := array(select all_terms[1] # block::integer from generate_series(low >> 16, (high - 1) >> 16) block);
+      other_keys := array(select coalesce(all_terms[2], all_terms[1]) # block::integer from generate_series(low >> 16, (high - 1) >> 16) block);
+      -- "+ 0" keeps the primary key out of this plan, which is to go by the terms.
+      return query
+        select e.seq, e.recorded_at from tallystick.entries e
+        where e.terms && keys and e.terms && other_keys
+          and e.log_id + 0 = log and e.seq + 0 >= low and e.seq + 0 < high and e.recorded_at >= low_time and e.recorded_at <= high_time
+          and tallystick.has_terms(e.terms, e.seq, all_terms, none_terms)
+          and (action_pattern is null or e.action like action_pattern)
+          and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+          and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+        order by case when newest_first then -e.seq else e.seq end limit remaining;
+    end if;
+    get diagnostics got = row_count;
+    remaining := remaining - got;
+    if cardinality(all_terms) > 0 then
+      blocks := least(greatest(blocks * 2, 1), 16);
+    else
+      window_size := least(window_size * 2, 65536);
+    end if;
+  end loop;
+end
+$$;
+
+revoke all on function tallystick.size_before(integer, timestamptz), tallystick.time_at(integer, bigint),
+  tallystick.find_positions(integer, bigint, bigint, boolean, integer, integer[], integer[], text, timestamptz, timestamptz, integer) from public;
+grant execute on function tallystick.size_before(integer, timestamptz), tallystick.time_at(integer, bigint),
+  tallystick.find_positions(integer, bigint, bigint, boolean, integer, integer[], integer[], text, timestamptz, timestamptz, integer)
+  to tallystick_reader;

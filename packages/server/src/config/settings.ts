@@ -1,0 +1,152 @@
+import {
+  bytes,
+  credential,
+  databaseHost,
+  host,
+  integer,
+  logLevel,
+  origin,
+  type Parser,
+  postgresUrl,
+  text,
+} from "./parse.ts";
+
+/** One setting. `T` contains undefined where there is no default. */
+export interface Setting<T> {
+  readonly name: string;
+  readonly parse: Parser<T>;
+  /** As text, read by the same parser as an operator's value. */
+  readonly default: string | undefined;
+  /** What happens without it, where there is no default. */
+  readonly unset?: string;
+  readonly unit?: string;
+  /** Never printed: neither by `tallystick config` nor in an error. `url`: its password only. */
+  readonly secret?: "all" | "url";
+  readonly reason: string;
+}
+
+type Facts = Pick<Setting<unknown>, "unit" | "secret" | "reason">;
+
+function withDefault<T>(name: string, parse: Parser<T>, fallback: string, facts: Facts): Setting<T> {
+  return { name, parse, default: fallback, ...facts };
+}
+
+function optional<T>(
+  name: string,
+  parse: Parser<T>,
+  facts: Facts & { readonly unset: string },
+): Setting<T | undefined> {
+  return { name, parse, default: undefined, ...facts };
+}
+
+const MIB = 1024 ** 2;
+
+/** Every setting there is, in the order in which they are shown. */
+export const SETTINGS = {
+  port: withDefault("PORT", integer(0, 65_535), "8000", {
+    reason: "Port of the HTTP API; 0 takes any free one.",
+  }),
+  host: withDefault("HOST", host, "127.0.0.1", {
+    reason:
+      "Address to listen on. Only this machine by default, because the API is plain HTTP; 0.0.0.0 in a container.",
+  }),
+  dataDir: withDefault("DATA_DIR", text, "./data", {
+    reason:
+      "Where credentials.json and the server's own PostgreSQL are kept. Back it up; relative to the working directory.",
+  }),
+  databaseUrl: optional("DATABASE_URL", postgresUrl, {
+    unset: "the server runs its own PostgreSQL under DATA_DIR",
+    secret: "url",
+    reason: "PostgreSQL 15 or newer that the server reads and writes as tallystick_writer.",
+  }),
+  dbHost: optional("DB_HOST", databaseHost, {
+    unset: "see DATABASE_URL",
+    reason: "The same in parts, instead of DATABASE_URL: where PostgreSQL listens, or its socket directory.",
+  }),
+  dbPort: withDefault("DB_PORT", integer(1, 65_535), "5432", { reason: "With DB_HOST." }),
+  dbUser: withDefault("DB_USER", text, "tallystick_writer", { reason: "With DB_HOST." }),
+  dbPassword: optional("DB_PASSWORD", text, {
+    unset: "no password is sent",
+    secret: "all",
+    reason: "With DB_HOST.",
+  }),
+  dbName: withDefault("DB_NAME", text, "tallystick", { reason: "With DB_HOST." }),
+  databaseAdminUrl: optional("DATABASE_ADMIN_URL", postgresUrl, {
+    unset: "migrations use DATABASE_URL",
+    secret: "url",
+    reason: "A role that may create the schema and roles; used by migrations only, so that the server itself need not.",
+  }),
+  databaseReaderUrl: optional("DATABASE_READER_URL", postgresUrl, {
+    unset: "reads use DATABASE_URL",
+    secret: "url",
+    reason: "tallystick_reader, so that a query can never write; may be a hot standby.",
+  }),
+  databasePoolSize: withDefault("DATABASE_POOL_SIZE", integer(2, 200), "10", {
+    unit: "connections",
+    reason: "Reads at a time. Writes share commits and need one; more than the database has cores seldom helps.",
+  }),
+  logOrigin: optional("LOG_ORIGIN", origin, {
+    unset: "a unique one is made at the first start",
+    reason: "Name of this installation in every leaf and checkpoint. Kept in the database, and fixed from then on.",
+  }),
+  logLevel: withDefault("LOG_LEVEL", logLevel, "INFO", {
+    reason: "Least severity that is logged: TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL.",
+  }),
+  apiKey: optional("API_KEY", credential, {
+    unset: "one is made at the first start and kept in DATA_DIR/credentials.json",
+    secret: "all",
+    reason: "The first API key of tenant default.",
+  }),
+  adminToken: optional("ADMIN_TOKEN", credential, {
+    unset: "one is made at the first start and kept in DATA_DIR/credentials.json",
+    secret: "all",
+    reason: "The operator's token, sent as X-Admin-Token; acts across tenants.",
+  }),
+  commitBatchMaxEvents: withDefault("COMMIT_BATCH_MAX_EVENTS", integer(1, 50_000), "4000", {
+    unit: "events",
+    reason: "Most events in one commit: larger is faster in bulk, smaller keeps the wait of a single write short.",
+  }),
+  queueMaxEvents: withDefault("QUEUE_MAX_EVENTS", integer(5_000, 1_000_000), "20000", {
+    unit: "events",
+    reason:
+      "Events that may wait for a commit before writers get 503: bounds the wait. A bulk request has up to 5,000.",
+  }),
+  queueMaxBytes: withDefault("QUEUE_MAX_BYTES", bytes(16 * MIB, 16 * 1024 * MIB), "128MiB", {
+    unit: "bytes",
+    reason: "The same in bytes of leaves: bounds the memory. A bulk request has up to 16 MiB.",
+  }),
+  idempotencyWindowDays: withDefault("IDEMPOTENCY_WINDOW_DAYS", integer(1, 365), "7", {
+    unit: "days",
+    reason: "How long a repeated idempotency key gets its first answer; longer than any client's retries.",
+  }),
+  requestTimeoutMs: withDefault("REQUEST_TIMEOUT_MS", integer(100, 600_000), "30000", {
+    unit: "ms",
+    reason: "Longest that one request may take, its wait for a commit included.",
+  }),
+  shutdownTimeoutMs: withDefault("SHUTDOWN_TIMEOUT_MS", integer(0, 600_000), "8000", {
+    unit: "ms",
+    reason: "How long requests under way may finish after SIGTERM; below the 10 s after which Docker kills.",
+  }),
+  maxClockSkewSeconds: withDefault("MAX_CLOCK_SKEW_SECONDS", integer(1, 86_400), "60", {
+    unit: "s",
+    reason: "A database whose clock is further off is refused: entries are stamped by it, and never go back.",
+  }),
+} as const;
+
+export type Settings = typeof SETTINGS;
+export type SettingKey = keyof Settings;
+
+/** The values of all settings by key. */
+export type Values = { readonly [K in SettingKey]: Settings[K] extends Setting<infer T> ? T : never };
+
+/** Names of settings that are announced and not built yet: setting one must not look as if it worked. */
+export const NOT_YET = [
+  "MASTER_KEY_PATH",
+  "RATE_LIMIT_REQUESTS",
+  "AUDIT_LOG_GROUP",
+  "AUDIT_LOG_STREAM",
+  "MEILISEARCH_URL",
+  "OPENSEARCH_URL",
+  "SQS_QUEUE_URL",
+  "KAFKA_BROKERS",
+];

@@ -1,0 +1,208 @@
+/**
+ * Connections and transactions. No state outlives a transaction, so that PgBouncer in transaction mode fits between.
+ */
+import pg from "pg";
+
+/** Thrown when COMMIT may or may not have happened: no answer, or one with a warning (a cancelled wait for a standby). */
+export class CommitUnknownError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "CommitUnknownError";
+  }
+}
+
+export interface DatabaseOptions {
+  /** The writing role's URL, or a privileged one. */
+  readonly url: string;
+  /** The reading role's URL; without it reads use `url`. */
+  readonly readerUrl?: string;
+  readonly poolSize: number;
+  /** Told of errors on idle connections; each is replaced when it is next needed. */
+  readonly onIdleError: (error: Error) => void;
+}
+
+const CONNECT_TIMEOUT_MS = 2_000;
+const LOCK_TIMEOUT_MS = 5_000;
+const READ_TIMEOUT_MS = 5_000;
+// Longer than any statement of ours may take: an answer that never comes must not hold a log's queue for ever.
+const ANSWER_TIMEOUT_MS = 30_000;
+
+/** The server's connections: one pool that writes, one that reads. */
+export class Database {
+  readonly #writers: pg.Pool;
+  readonly #readers: pg.Pool;
+  /** Set where the server was given a role with more rights than it needs; each transaction then drops them. */
+  #dropRights = { writer: false, reader: false };
+
+  constructor(options: DatabaseOptions) {
+    const pool = (connectionString: string, name: string) =>
+      new pg.Pool({
+        connectionString,
+        max: options.poolSize,
+        connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+        query_timeout: ANSWER_TIMEOUT_MS,
+        application_name: `tallystick ${name}`,
+        pipeline: true, // statements of a transaction are sent without waiting for each other's answers
+      }).on("error", options.onIdleError);
+    this.#writers = pool(options.url, "writer");
+    this.#readers = pool(options.readerUrl ?? options.url, "reader");
+  }
+
+  /**
+   * Looks at the roles that the URLs log in as. To be called once before use.
+   * @returns the promises that are not met because of them, in words for an operator; empty when all is well.
+   */
+  async checkRoles(): Promise<string[]> {
+    const unmet: string[] = [];
+    for (const [kind, pool] of [
+      ["writer", this.#writers],
+      ["reader", this.#readers],
+    ] as const) {
+      const { rows } = await pool.query<{ name: string }>("select current_user as name");
+      const name = rows[0]!.name;
+      const least = name === "tallystick_writer" || name === `tallystick_${kind}`;
+      this.#dropRights[kind] = !least;
+      if (!least) {
+        unmet.push(
+          `the server's ${kind} logs in as "${name}", not as tallystick_${kind}: code that is compromised could RESET ROLE and use that role's rights`,
+        );
+      }
+    }
+    return unmet;
+  }
+
+  /** Runs `work` in a writing transaction; `work` ends it by `commit`, everything else rolls it back. */
+  async write<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+    const role = this.#dropRights.writer ? "set local role tallystick_writer;" : "";
+    return inTransaction(
+      this.#writers,
+      `begin isolation level read committed; ${role} set local lock_timeout = ${LOCK_TIMEOUT_MS}`,
+      work,
+    );
+  }
+
+  /**
+   * Runs `work` in a read-only transaction that sees one tenant's rows.
+   * A statement that takes longer than 5 s fails with PostgreSQL's 57014 (query_canceled).
+   */
+  async read<T>(
+    tenantId: string,
+    work: (client: pg.ClientBase) => Promise<T>,
+    timeoutMs = READ_TIMEOUT_MS,
+  ): Promise<T> {
+    const role = this.#dropRights.reader ? "set local role tallystick_reader;" : "";
+    const begin = `begin isolation level repeatable read read only; ${role} set local statement_timeout = ${timeoutMs};
+      select set_config('tallystick.tenant_id', ${pg.escapeLiteral(tenantId)}, true)`;
+    return inTransaction(this.#readers, begin, async (transaction) => {
+      const result = await work(transaction.client);
+      await transaction.commit([]);
+      return result;
+    });
+  }
+
+  /** One statement as the writer, outside any tenant. */
+  async query<Row extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<Row[]> {
+    return this.write(async (transaction) => {
+      const { rows } = await transaction.client.query<Row>(text, values);
+      await transaction.commit([]);
+      return rows;
+    });
+  }
+
+  /** Connections in use, and requests that wait for one. */
+  get usage(): { busy: number; waiting: number } {
+    const pools = [this.#writers, this.#readers];
+    return {
+      busy: pools.reduce((sum, pool) => sum + pool.totalCount - pool.idleCount, 0),
+      waiting: pools.reduce((sum, pool) => sum + pool.waitingCount, 0),
+    };
+  }
+
+  /** Closes all connections once they are returned. */
+  async close(): Promise<void> {
+    await Promise.all([this.#writers.end(), this.#readers.end()]);
+  }
+}
+
+/** A transaction that has begun. */
+export class Transaction {
+  readonly client: pg.PoolClient;
+  readonly #begin: Promise<unknown>;
+  #ended = false;
+
+  constructor(client: pg.PoolClient, begin: string) {
+    this.client = client;
+    this.#begin = client.query(begin);
+    this.#begin.catch(() => {}); // reported by whichever statement is awaited first: all behind it fail as well
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Waits for statements that were sent together. All are awaited, so that none fails unheard; the first failure is thrown. */
+  async together<const Queries extends readonly Promise<unknown>[]>(
+    queries: Queries,
+  ): Promise<{ -readonly [K in keyof Queries]: Awaited<Queries[K]> }> {
+    const [, ...results] = await allSettledOrThrow([this.#begin, ...queries]);
+    return results as { -readonly [K in keyof Queries]: Awaited<Queries[K]> };
+  }
+
+  /**
+   * Sends COMMIT behind statements that are on their way, and waits for all.
+   *
+   * @throws {CommitUnknownError} when COMMIT was not answered, or with a warning.
+   * @throws the first failed statement's error when PostgreSQL answered COMMIT by rolling back.
+   */
+  async commit(queries: readonly Promise<unknown>[]): Promise<void> {
+    const warnings: string[] = [];
+    const onNotice = (notice: { severity?: string | undefined; message?: string | undefined }) => {
+      if (notice.severity === "WARNING") warnings.push(notice.message ?? "");
+    };
+    this.client.on("notice", onNotice);
+    const [commit, ...earlier] = await Promise.allSettled([this.client.query("commit"), this.#begin, ...queries]);
+    this.client.off("notice", onNotice);
+    const failed = earlier.find((result) => result.status === "rejected");
+    if (commit.status === "rejected") {
+      throw new CommitUnknownError("COMMIT was sent and not answered", { cause: commit.reason });
+    }
+    this.#ended = true;
+    if (failed !== undefined) throw failed.reason;
+    if (commit.value.command !== "COMMIT") throw new Error(`PostgreSQL answered COMMIT by ${commit.value.command}`);
+    // "canceled wait for synchronous replication": committed here, and perhaps nowhere else.
+    if (warnings.length > 0) throw new CommitUnknownError(`COMMIT was answered with a warning: ${warnings.join("; ")}`);
+  }
+}
+
+async function allSettledOrThrow(promises: readonly Promise<unknown>[]): Promise<unknown[]> {
+  const settled = await Promise.allSettled(promises);
+  return settled.map((result) => {
+    if (result.status === "rejected") throw result.reason;
+    return result.value;
+  });
+}
+
+async function inTransaction<T>(
+  pool: pg.Pool,
+  begin: string,
+  work: (transaction: Transaction) => Promise<T>,
+): Promise<T> {
+  const client = await pool.connect();
+  const transaction = new Transaction(client, begin);
+  let broken: Error | undefined;
+  const onError = (error: Error) => {
+    broken = error;
+  };
+  client.on("error", onError); // a checked-out client reports a lost connection here as well as to its queries
+  try {
+    return await work(transaction);
+  } finally {
+    if (!transaction.ended && broken === undefined) {
+      await client.query("rollback").catch((error: Error) => {
+        broken = error;
+      });
+    }
+    client.off("error", onError);
+    client.release(broken);
+  }
+}

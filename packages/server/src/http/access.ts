@@ -1,0 +1,121 @@
+/**
+ * Who asks, and what they may do: credentials of a request, checked against the route's scope.
+ */
+import { hash, timingSafeEqual } from "node:crypto";
+import type { FastifyRequest } from "fastify";
+import type { ApiKeys, Scope } from "../log/api-keys.ts";
+import type { TenantLog, Tenants } from "../log/tenants.ts";
+import { Problem } from "./problem.ts";
+
+/** What a request may do: decided before its handler runs. */
+export interface Access {
+  /** The tenant it works on. */
+  readonly log: TenantLog;
+  /** The service that its credential is bound to. */
+  readonly serviceId: string | undefined;
+  /** The operator may name any tenant, in the request's body too. */
+  readonly operator: boolean;
+}
+
+/** What a route asks for. `operator` is the admin token's alone; without a scope the route is open to all. */
+export type RequiredScope = Scope | "operator";
+
+/** The tenant that the operator works on who names none. */
+const DEFAULT_TENANT = "default";
+
+export class Gate {
+  readonly #apiKeys: ApiKeys;
+  readonly #tenants: Tenants;
+  readonly #adminTokenHash: Buffer;
+
+  constructor(options: { apiKeys: ApiKeys; tenants: Tenants; adminToken: string }) {
+    this.#apiKeys = options.apiKeys;
+    this.#tenants = options.tenants;
+    this.#adminTokenHash = hash("sha256", options.adminToken, "buffer");
+  }
+
+  /**
+   * The access of a request.
+   * @throws {Problem} 401 without a valid credential, 403 where it may not do this, 404 where the operator names no tenant there is.
+   */
+  async check(request: FastifyRequest, scope: RequiredScope): Promise<Access> {
+    const adminToken = request.headers["x-admin-token"];
+    const secret = secretOf(request);
+    if (secret === undefined) {
+      if (typeof adminToken !== "string")
+        throw unauthenticated('Send an API key as "Authorization: Bearer <key>" or "X-API-Key".');
+      this.#checkAdminToken(adminToken);
+      return {
+        log: await this.#tenantOf(namedTenant(request) ?? DEFAULT_TENANT),
+        serviceId: undefined,
+        operator: true,
+      };
+    }
+    // Beside another credential the admin token adds the operator's rights, and the tenant stays that credential's.
+    const operator = typeof adminToken === "string";
+    if (operator) this.#checkAdminToken(adminToken);
+    const key = await this.#apiKeys.find(secret);
+    if (key === undefined) throw unauthenticated("The API key is not known, expired or revoked.");
+    if (!operator && (scope === "operator" || !key.scopes.includes(scope))) {
+      throw new Problem(
+        403,
+        "forbidden",
+        `This needs the scope "${scope}"; the credential has ${key.scopes.map((own) => `"${own}"`).join(", ")}.`,
+      );
+    }
+    const log = await this.#tenantOf(key.tenantId);
+    requireTenant(log, namedTenant(request));
+    return { log, serviceId: key.serviceId, operator };
+  }
+
+  /** The log that a body's `tenant_id` names: the operator's choice, for everyone else only their own. */
+  async logOf(access: Access, named: string | undefined): Promise<TenantLog> {
+    if (named === undefined) return access.log;
+    if (access.operator && access.serviceId === undefined) return this.#tenantOf(named);
+    requireTenant(access.log, named);
+    return access.log;
+  }
+
+  #checkAdminToken(token: string): void {
+    // Hashes of equal length: the comparison tells nothing by its time.
+    if (!timingSafeEqual(hash("sha256", token, "buffer"), this.#adminTokenHash))
+      throw unauthenticated("The admin token is not this installation's.");
+  }
+
+  async #tenantOf(idOrSlug: string): Promise<TenantLog> {
+    const log = await this.#tenants.find(idOrSlug.toLowerCase());
+    if (log === undefined) throw new Problem(404, "not-found", `There is no tenant "${idOrSlug}".`);
+    return log;
+  }
+}
+
+function requireTenant(log: TenantLog, named: string | undefined): void {
+  if (named === undefined || named.toLowerCase() === log.tenantId || named === log.slug) return;
+  throw new Problem(403, "forbidden", "The credential belongs to another tenant than the one that is named.", {
+    errors: [{ path: "tenant_id", message: "must be the credential's own tenant, or be left out" }],
+  });
+}
+
+function namedTenant(request: FastifyRequest): string | undefined {
+  const header = request.headers["x-tenant-id"];
+  if (typeof header === "string") return header;
+  const parameter = (request.query as Record<string, unknown> | undefined)?.tenant_id;
+  return typeof parameter === "string" ? parameter : undefined;
+}
+
+function secretOf(request: FastifyRequest): string | undefined {
+  const { authorization } = request.headers;
+  if (authorization !== undefined) {
+    const [scheme, secret, ...rest] = authorization.split(" ");
+    if (scheme?.toLowerCase() !== "bearer" || secret === undefined || rest.length > 0) {
+      throw unauthenticated('The Authorization header must be "Bearer <key>".');
+    }
+    return secret;
+  }
+  const header = request.headers["x-api-key"];
+  return typeof header === "string" ? header : undefined;
+}
+
+function unauthenticated(detail: string): Problem {
+  return new Problem(401, "unauthenticated", detail);
+}

@@ -1,0 +1,36 @@
+/**
+ * OpenAPI 3.1, made from the route schemas; served as JSON and YAML, and as a page at /docs.
+ */
+import swagger from "@fastify/swagger";
+import type { FastifyInstance } from "fastify";
+
+export async function documentApi(app: FastifyInstance): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: "3.1.0",
+      info: {
+        title: "Tallystick",
+        version: "0.1.0",
+        description: "An append-only audit log whose every answer can be checked by the person who asked.",
+        license: { name: "MIT", identifier: "MIT" },
+      },
+      components: {
+        securitySchemes: {
+          apiKey: { type: "http", scheme: "bearer", description: "An API key: Authorization: Bearer tally_..." },
+          apiKeyHeader: { type: "apiKey", in: "header", name: "X-API-Key" },
+          adminToken: {
+            type: "apiKey",
+            in: "header",
+            name: "X-Admin-Token",
+            description: "The operator's; X-Tenant-Id names the tenant.",
+          },
+        },
+      },
+      security: [{ apiKey: [] }, { apiKeyHeader: [] }, { adminToken: [] }],
+    },
+  });
+  app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
+  app.get("/openapi.yaml", { schema: { hide: true } }, async (_request, reply) =>
+    reply.type("application/yaml").send(app.swagger({ yaml: true })),
+  );
+}

@@ -1,0 +1,163 @@
+/**
+ * Errors as answers: RFC 9457 problem details, for every error of every route.
+ */
+import { EventError } from "@tallystick/core/event";
+import { JsonError } from "@tallystick/core/json";
+import type { FastifyError } from "fastify";
+import { AppendError, type AppendErrorCode } from "../log/errors.ts";
+import { LeafTooLargeError } from "../log/prepare.ts";
+import { isConnectionError } from "../log/sequencer.ts";
+
+/** What is wrong with one part of a request. `path` is a JSON pointer into the body, or a parameter's or header's name. */
+export interface FieldError {
+  readonly path: string;
+  readonly message: string;
+}
+
+export interface ProblemOptions {
+  readonly errors?: readonly FieldError[] | undefined;
+  readonly retryAfterSeconds?: number;
+  readonly cause?: unknown;
+}
+
+/** Stable names of problems; the `type` of an answer is `urn:tallystick:problem:<name>`. */
+export type ProblemName =
+  | "invalid-request"
+  | "invalid-json"
+  | "invalid-event"
+  | "invalid-cursor"
+  | "unauthenticated"
+  | "forbidden"
+  | "reserved-name"
+  | "not-found"
+  | "method-not-allowed"
+  | "conflict"
+  | "too-large"
+  | "unsupported-media-type"
+  | "key-reused"
+  | "query-too-slow"
+  | "request-timeout"
+  | "unavailable"
+  | "overloaded"
+  | "outcome-unknown"
+  | "internal";
+
+/** An error whose answer is decided. `detail` says what to do about it. */
+export class Problem extends Error {
+  readonly status: number;
+  readonly problem: ProblemName;
+  readonly errors: readonly FieldError[] | undefined;
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(status: number, problem: ProblemName, detail: string, options: ProblemOptions = {}) {
+    super(detail, { cause: options.cause });
+    this.name = "Problem";
+    this.status = status;
+    this.problem = problem;
+    this.errors = options.errors;
+    this.retryAfterSeconds = options.retryAfterSeconds;
+  }
+}
+
+/** A problem as it stands in an answer's body, or in an item of a 207. */
+export interface ProblemBody {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly errors?: readonly FieldError[];
+}
+
+export function problemBody(problem: Problem): ProblemBody {
+  return {
+    type: `urn:tallystick:problem:${problem.problem}`,
+    title: problem.problem.replaceAll("-", " ").replace(/^./, (letter) => letter.toUpperCase()),
+    status: problem.status,
+    detail: problem.message,
+    ...(problem.errors !== undefined && { errors: problem.errors }),
+  };
+}
+
+const APPEND_PROBLEMS: Record<AppendErrorCode, [number, ProblemName, number?]> = {
+  unavailable: [503, "unavailable", 1],
+  outcome_unknown: [503, "outcome-unknown", 1],
+  overloaded: [503, "overloaded", 1],
+  clock_skew: [503, "unavailable", 30],
+  inconsistent: [503, "unavailable", 60],
+  key_reused: [422, "key-reused"],
+};
+
+/** The answer to any error that a route or the framework throws; 500 for one that nobody foresaw. */
+export function problemOf(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof EventError) {
+    return error.code === "reserved"
+      ? new Problem(
+          403,
+          "reserved-name",
+          'Services and actions that begin with "tallystick" are the server\'s own: choose another name.',
+          { errors: error.errors },
+        )
+      : new Problem(400, "invalid-event", "The event was not recorded: mend the fields in errors and send it again.", {
+          errors: error.errors,
+        });
+  }
+  if (error instanceof JsonError) {
+    return new Problem(400, "invalid-json", `The body is not acceptable JSON: ${error.message}`, {
+      errors: [{ path: error.path, message: error.message }],
+    });
+  }
+  if (error instanceof LeafTooLargeError) {
+    return new Problem(413, "too-large", error.message, { errors: [{ path: "", message: error.message }] });
+  }
+  if (error instanceof AppendError) {
+    const [status, name, retryAfterSeconds] = APPEND_PROBLEMS[error.code];
+    return new Problem(status, name, error.message, {
+      cause: error,
+      ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+    });
+  }
+  if ((error as { code?: unknown } | null)?.code === "57014") {
+    return new Problem(
+      422,
+      "query-too-slow",
+      "The query was stopped after 5 s: narrow it by a time range, an actor, a resource or a request id.",
+      { cause: error },
+    );
+  }
+  if (isConnectionError(error)) {
+    return new Problem(503, "unavailable", "The database cannot be reached: try again.", {
+      cause: error,
+      retryAfterSeconds: 1,
+    });
+  }
+  return frameworkProblem(error as FastifyError);
+}
+
+function frameworkProblem(error: FastifyError): Problem {
+  switch (error.code) {
+    case "FST_ERR_CTP_BODY_TOO_LARGE":
+      return new Problem(
+        413,
+        "too-large",
+        "The body is larger than this route takes: 1 MiB for one event, 16 MiB for bulk.",
+      );
+    case "FST_ERR_CTP_INVALID_CONTENT_LENGTH":
+      return new Problem(400, "invalid-request", "The body's size is not its Content-Length.");
+    case "FST_ERR_BAD_URL":
+      return new Problem(400, "invalid-request", "The URL is not well-formed: check its percent-encoding.");
+    case "FST_ERR_CTP_INVALID_MEDIA_TYPE":
+      return new Problem(415, "unsupported-media-type", "Send application/json.");
+    default: {
+      const status = error.statusCode;
+      if (status !== undefined && status >= 400 && status < 500)
+        return new Problem(status, "invalid-request", error.message, { cause: error });
+      return new Problem(
+        500,
+        "internal",
+        "The server failed; the operator finds why in its log under this request_id.",
+        { cause: error },
+      );
+    }
+  }
+}

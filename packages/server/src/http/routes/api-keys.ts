@@ -1,0 +1,66 @@
+/**
+ * GET/POST/DELETE /v1/admin/api-keys: the keys of the tenant that the request works on.
+ */
+import { isReserved } from "@tallystick/core/event";
+import { normalizeTimestamp } from "@tallystick/core/timestamp";
+import type { FastifyInstance } from "fastify";
+import type { Scope } from "../../log/api-keys.ts";
+import { jsonBody } from "../body.ts";
+import { Problem } from "../problem.ts";
+import { createApiKeySchema, listApiKeysSchema, revokeApiKeySchema } from "../schemas.ts";
+import type { Services } from "../server.ts";
+import { parseWith } from "../validate.ts";
+
+const config = { scope: "admin" } as const;
+
+interface Body {
+  readonly name: string;
+  readonly scopes: Scope[];
+  readonly service_id?: string;
+  readonly expires_at?: string;
+}
+
+export function apiKeyRoutes(app: FastifyInstance, { apiKeys }: Services): void {
+  app.get("/v1/admin/api-keys", { schema: listApiKeysSchema, config }, async (request) => ({
+    data: await apiKeys.list(request.access.log.tenantId),
+  }));
+
+  app.post("/v1/admin/api-keys", { schema: createApiKeySchema, config }, async (request, reply) => {
+    const body = parseWith<Body>(createApiKeySchema.body, jsonBody(request));
+    if (body.service_id !== undefined && isReserved(body.service_id)) {
+      throw new Problem(
+        403,
+        "reserved-name",
+        'Services that begin with "tallystick" are the server\'s own: choose another name.',
+        {
+          errors: [{ path: "/service_id", message: "is reserved" }],
+        },
+      );
+    }
+    const key = await apiKeys.create(request.access.log.tenantId, {
+      name: body.name,
+      scopes: body.scopes,
+      serviceId: body.service_id,
+      expiresAt: body.expires_at === undefined ? undefined : timeOf(body.expires_at),
+    });
+    return reply.code(201).header("location", `/v1/admin/api-keys/${key.id}`).send(key);
+  });
+
+  app.delete("/v1/admin/api-keys/:id", { schema: revokeApiKeySchema, config }, async (request) => {
+    const { id } = request.params as { id: string };
+    const key = await apiKeys.revoke(request.access.log.tenantId, id);
+    if (key === undefined) throw new Problem(404, "not-found", `There is no API key ${id}.`);
+    return key;
+  });
+}
+
+function timeOf(text: string): string {
+  try {
+    return normalizeTimestamp(text);
+  } catch (cause) {
+    throw new Problem(400, "invalid-request", "The expiry is no time.", {
+      cause,
+      errors: [{ path: "/expires_at", message: cause instanceof Error ? cause.message : "must be RFC 3339" }],
+    });
+  }
+}

@@ -1,0 +1,43 @@
+/**
+ * GET /v1/logs and /v1/logs/{id}.
+ */
+import { toHex } from "@tallystick/core/hex";
+import type { FastifyInstance } from "fastify";
+import { type Entry, Reader } from "../../log/reader.ts";
+import { Problem } from "../problem.ts";
+import { encodeCursor, parseListQuery } from "../query.ts";
+import { getEntrySchema, listEntriesSchema } from "../schemas.ts";
+import type { Services } from "../server.ts";
+
+const config = { scope: "read" } as const;
+
+export function readRoutes(app: FastifyInstance, { database }: Services): void {
+  const reader = new Reader(database);
+
+  app.get("/v1/logs", { schema: listEntriesSchema, config }, async (request, reply) => {
+    const { log } = request.access;
+    const query = request.query as Record<string, string>;
+    const { filter, order, limit, after } = parseListQuery(query, log.logId);
+    const { entries, next } = await reader.page(log, filter, { order, limit, after });
+    const cursor = next === undefined ? null : encodeCursor(next);
+    if (cursor !== null) {
+      reply.header("link", `</v1/logs?${new URLSearchParams({ ...query, cursor })}>; rel="next"`);
+    }
+    return { data: entries.map(summary), next_cursor: cursor };
+  });
+
+  app.get("/v1/logs/:id", { schema: getEntrySchema, config }, async (request) => {
+    const { id } = request.params as { id: string };
+    const entry = await reader.get(request.access.log, id.toLowerCase());
+    if (entry === undefined) throw new Problem(404, "not-found", `There is no entry ${id}.`);
+    return {
+      ...summary(entry),
+      leaf: entry.leaf,
+      ...(entry.opened.publisher !== undefined && { publisher: entry.opened.publisher }),
+    };
+  });
+}
+
+function summary({ id, seq, recordedAt, leafHash, opened }: Entry) {
+  return { id, seq, recorded_at: recordedAt, leaf_hash: toHex(leafHash), service: opened.service, event: opened.event };
+}

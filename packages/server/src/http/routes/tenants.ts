@@ -1,0 +1,42 @@
+/**
+ * GET/POST /v1/tenants, GET/PATCH /v1/tenants/{id}: the operator's.
+ */
+import type { FastifyInstance } from "fastify";
+import { SlugTakenError, type TenantStatus } from "../../log/tenants.ts";
+import { jsonBody } from "../body.ts";
+import { Problem } from "../problem.ts";
+import { createTenantSchema, getTenantSchema, listTenantsSchema, updateTenantSchema } from "../schemas.ts";
+import type { Services } from "../server.ts";
+import { parseWith } from "../validate.ts";
+
+const config = { scope: "operator" } as const;
+
+export function tenantRoutes(app: FastifyInstance, { tenants }: Services): void {
+  app.get("/v1/tenants", { schema: listTenantsSchema, config }, async () => ({ data: await tenants.list() }));
+
+  app.post("/v1/tenants", { schema: createTenantSchema, config }, async (request, reply) => {
+    const { slug, name } = parseWith<{ slug: string; name?: string }>(createTenantSchema.body, jsonBody(request));
+    try {
+      const tenant = await tenants.create(slug, name ?? slug);
+      return await reply.code(201).header("location", `/v1/tenants/${tenant.id}`).send(tenant);
+    } catch (error) {
+      if (!(error instanceof SlugTakenError)) throw error;
+      throw new Problem(409, "conflict", error.message, { errors: [{ path: "/slug", message: "is taken" }] });
+    }
+  });
+
+  app.get("/v1/tenants/:id", { schema: getTenantSchema, config }, async (request) => {
+    const { id } = request.params as { id: string };
+    return (await tenants.get(id)) ?? unknownTenant(id);
+  });
+
+  app.patch("/v1/tenants/:id", { schema: updateTenantSchema, config }, async (request) => {
+    const { id } = request.params as { id: string };
+    const change = parseWith<{ name?: string; status?: TenantStatus }>(updateTenantSchema.body, jsonBody(request));
+    return (await tenants.update(id, change)) ?? unknownTenant(id);
+  });
+}
+
+function unknownTenant(id: string): never {
+  throw new Problem(404, "not-found", `There is no tenant "${id}".`);
+}

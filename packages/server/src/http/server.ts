@@ -1,0 +1,152 @@
+/**
+ * The HTTP server: Fastify, its hooks, and the routes.
+ */
+import { randomUUID } from "node:crypto";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply } from "fastify";
+import type { Database } from "../db/database.ts";
+import type { ApiKeys } from "../log/api-keys.ts";
+import type { Sequencer } from "../log/sequencer.ts";
+import type { Tenants } from "../log/tenants.ts";
+import type { Access, Gate, RequiredScope } from "./access.ts";
+import { documentApi } from "./openapi.ts";
+import { Problem, problemBody, problemOf } from "./problem.ts";
+import { apiKeyRoutes } from "./routes/api-keys.ts";
+import { healthRoutes, type Readiness } from "./routes/health.ts";
+import { readRoutes } from "./routes/read.ts";
+import { tenantRoutes } from "./routes/tenants.ts";
+import { verifyRoutes } from "./routes/verify.ts";
+import { writeRoutes } from "./routes/write.ts";
+import { validatorFor } from "./validate.ts";
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** What the route asks of a credential; left out where it is open to all. */
+    scope?: RequiredScope;
+  }
+  interface FastifyRequest {
+    /** Set before the handler of every route that has a scope. */
+    access: Access;
+  }
+}
+
+/** What routes work with. */
+export interface Services {
+  readonly database: Database;
+  readonly gate: Gate;
+  readonly tenants: Tenants;
+  readonly apiKeys: ApiKeys;
+  readonly sequencer: Sequencer;
+  readonly readiness: () => Promise<Readiness>;
+}
+
+export interface HttpOptions {
+  readonly logger: FastifyBaseLogger | false;
+  /** Time for a request to arrive whole, in ms. */
+  readonly requestTimeoutMs: number;
+}
+
+const MAX_REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
+
+/** The server, ready to listen. */
+export async function buildServer(services: Services, options: HttpOptions): Promise<FastifyInstance> {
+  const app = Fastify({
+    ...(options.logger === false ? { logger: false } : { loggerInstance: options.logger }),
+    disableRequestLogging: true, // a line a request costs more than the request; errors are logged below
+    requestTimeout: options.requestTimeoutMs,
+    return503OnClosing: false, // a request that arrives while the server drains is still answered
+    requestIdHeader: false,
+    genReqId: (request) => {
+      const own = request.headers["x-request-id"];
+      return typeof own === "string" && MAX_REQUEST_ID.test(own) ? own : randomUUID();
+    },
+    rewriteUrl: (request) => canonicalUrl(request.url ?? "/"),
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: 256 },
+    frameworkErrors: (error, request, reply) => {
+      const problem = problemOf(error);
+      const plain: FastifyReply = reply;
+      plain
+        .code(problem.status)
+        .type("application/problem+json")
+        .send({ ...problemBody(problem), request_id: request.id });
+    },
+    clientErrorHandler: (error, socket) => answerMalformed(error, socket),
+  });
+
+  app.setValidatorCompiler(validatorFor);
+  // Entries are written as they are: a serialiser made from a schema would drop or mangle what the schema does not foresee.
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  app.removeAllContentTypeParsers();
+  // Bytes: routes parse them by rules of our own, which JSON.parse does not have.
+  app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+
+  app.decorateRequest("access", null as never);
+  app.addHook("onRequest", async (request, reply) => {
+    reply.header("x-request-id", request.id);
+    const { scope } = request.routeOptions.config;
+    if (scope !== undefined) request.access = await services.gate.check(request, scope);
+  });
+
+  app.setErrorHandler((error, request, reply) => {
+    const problem = problemOf(error);
+    if (problem.status >= 500)
+      request.log.error({ err: problem.cause ?? problem, request_id: request.id }, problem.message);
+    if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="tallystick"');
+    if (problem.retryAfterSeconds !== undefined) reply.header("retry-after", problem.retryAfterSeconds);
+    return reply
+      .code(problem.status)
+      .type("application/problem+json")
+      .send({ ...problemBody(problem), request_id: request.id });
+  });
+  app.setNotFoundHandler((request) => {
+    throw notFound(app, request.method, request.url);
+  });
+
+  await documentApi(app);
+  app.after(() => {
+    writeRoutes(app, services);
+    readRoutes(app, services);
+    verifyRoutes(app, services);
+    tenantRoutes(app, services);
+    apiKeyRoutes(app, services);
+    healthRoutes(app, services);
+  });
+  await app.ready();
+  return app;
+}
+
+const METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"] as const;
+
+function notFound(app: FastifyInstance, method: string, url: string): Problem {
+  const path = url.split("?")[0] ?? url;
+  const allowed = METHODS.filter((other) => other !== method && app.findRoute({ url: path, method: other }) !== null);
+  if (allowed.length > 0) {
+    return new Problem(405, "method-not-allowed", `${path} takes ${allowed.join(" and ")}, not ${method}.`);
+  }
+  return new Problem(404, "not-found", `There is nothing at ${path}. The routes are listed at /docs.`);
+}
+
+/** `/api/v1/...` is `/v1/...`; `/audit-log` is `/v1/logs`. */
+function canonicalUrl(url: string): string {
+  if (url.startsWith("/api/v1/")) return url.slice("/api".length);
+  const [path, query] = url.split("?", 2);
+  if (path === "/audit-log" || path === "/audit-log/") return query === undefined ? "/v1/logs" : `/v1/logs?${query}`;
+  return url;
+}
+
+/** What Node's HTTP parser refuses never becomes a request: the answer is written by hand. */
+function answerMalformed(error: Error & { code?: string }, socket: import("node:net").Socket): void {
+  if (!socket.writable || error.code === "ECONNRESET") {
+    socket.destroy(error);
+    return;
+  }
+  const problem =
+    error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+      ? new Problem(408, "request-timeout", "The request did not arrive in time: send it faster, or in parts.")
+      : error.code === "HPE_HEADER_OVERFLOW"
+        ? new Problem(431, "too-large", "The headers are too large.")
+        : new Problem(400, "invalid-request", "This is not well-formed HTTP.");
+  const body = JSON.stringify({ ...problemBody(problem), request_id: randomUUID() });
+  socket.end(
+    `HTTP/1.1 ${problem.status} ${problemBody(problem).title}\r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}

@@ -1,0 +1,298 @@
+/**
+ * The commit protocol of the log, whole and in order. Everything an answer promises (docs/spec, section 4) is decided here.
+ */
+
+import type { TreeEdge } from "@tallystick/core/edge";
+import { toHex } from "@tallystick/core/hex";
+import { leafText, NO_PREVIOUS } from "@tallystick/core/leaf";
+import { leafHash } from "@tallystick/core/tree";
+import type pg from "pg";
+import { CommitUnknownError, type Transaction } from "../db/database.ts";
+import type { Edges, Head } from "./edges.ts";
+import { AppendError } from "./errors.ts";
+import { entryId } from "./id.ts";
+import { insertRows, type RecordedEntry, type ServiceHead } from "./insert.ts";
+import type { PreparedEvent } from "./prepare.ts";
+
+/** One request's events, which are recorded together or not at all. */
+export interface AppendRequest {
+  readonly logId: number;
+  readonly events: readonly PreparedEvent[];
+  /** With `partial` an event whose idempotency key was used for another body fails alone, not its whole request. */
+  readonly partial: boolean;
+}
+
+/** What the answer to a write says of one event. */
+export interface Recorded {
+  readonly id: string;
+  readonly seq: number;
+  readonly recordedAt: string;
+  readonly leafHash: Uint8Array;
+  /** The event had been recorded before, under the same idempotency key and with the same body. */
+  readonly duplicate: boolean;
+}
+
+/** What became of one request: an outcome for each event, in order, or the error that refused it. */
+export type AppendOutcome = readonly (Recorded | AppendError)[] | AppendError;
+
+/** What a commit says and where it left the logs; true only once it is known to be in the database. */
+export interface Commit {
+  /** One for each request, in order. */
+  readonly outcomes: readonly AppendOutcome[];
+  /** The edge of each log that grew. */
+  readonly edges: ReadonlyMap<number, TreeEdge>;
+}
+
+/** COMMIT was sent and its answer did not come, or came with a warning: the commit may be in the database or not. */
+export class UnsettledError extends Error {
+  readonly commit: Commit;
+  constructor(commit: Commit, cause: unknown) {
+    super("the outcome of a COMMIT is unknown", { cause });
+    this.name = "UnsettledError";
+    this.commit = commit;
+  }
+}
+
+interface LogState {
+  readonly logId: number;
+  readonly tenantId: string;
+  readonly name: string;
+  readonly recordedAt: string;
+  readonly recordedAtMs: number;
+  readonly edge: TreeEdge;
+  readonly services: Map<string, ServiceHead>;
+  readonly touched: Set<string>;
+  readonly entries: RecordedEntry[];
+}
+
+/** Settings of the protocol. */
+export interface AppendLimits {
+  /** How far back an idempotency key is remembered, in ms. */
+  readonly idempotencyWindowMs: number;
+  /** Greatest difference between the database's clock and ours, in ms. */
+  readonly maxClockSkewMs: number;
+  /** Our clock, in ms since the Unix epoch. */
+  readonly now: () => number;
+}
+
+/**
+ * Appends a batch of requests, to any number of logs, in one transaction. Returns when PostgreSQL has answered COMMIT without
+ * error or warning, and not before.
+ *
+ * @throws {AppendError} `clock_skew`, `inconsistent`: nothing was recorded.
+ * @throws {UnsettledError} the outcome has to be settled ({@link isCommitted}) before these logs are appended to again.
+ * @throws what the driver throws before COMMIT was sent, or PostgreSQL's reason for rolling back: nothing was recorded.
+ */
+export async function commitBatch(
+  transaction: Transaction,
+  requests: readonly AppendRequest[],
+  edges: Edges,
+  limits: AppendLimits,
+): Promise<Commit> {
+  // 1. Lock the logs in id order, then read the clock, the heads, the chains and the keys: one round trip.
+  const events = requests.flatMap((request) => request.events.map((event) => ({ logId: request.logId, event })));
+  const client = transaction.client;
+  const [locked, chains, keys] = await transaction.together([
+    lockLogs(client, new Set(requests.map((request) => request.logId))),
+    readServiceHeads(client, events),
+    readRecordedKeys(client, events, limits),
+  ]);
+
+  // 2. With the locks held nothing below can change but by us. A crash from here to COMMIT leaves no trace.
+  const logs = new Map<number, LogState>();
+  for (const row of locked) {
+    const skewMs = Math.abs(row.clock_ms - limits.now());
+    if (skewMs > limits.maxClockSkewMs) {
+      throw new AppendError(
+        "clock_skew",
+        `the database's clock and this server's differ by ${Math.round(skewMs / 1000)} s: set both by NTP`,
+      );
+    }
+    const head: Head = { size: Number(row.size), root: row.root };
+    logs.set(row.log_id, {
+      logId: row.log_id,
+      tenantId: row.tenant_id,
+      name: row.name,
+      recordedAt: row.recorded_at,
+      recordedAtMs: Date.parse(row.recorded_at),
+      edge: await edges.at(client, row.log_id, head),
+      services: new Map(),
+      touched: new Set(),
+      entries: [],
+    });
+  }
+  for (const { log_id, service_id, seq, leaf_hash } of chains) {
+    logs.get(log_id)!.services.set(service_id, { seq: Number(seq), leafHash: leaf_hash });
+  }
+
+  // 3. Give each event its place, in the order of arrival: seq, chain, leaf, tree.
+  const outcomes = requests.map((request) => appendRequest(logs.get(request.logId)!, request, keys));
+
+  // 4. Send rows, tiles, heads and COMMIT in one go. The data is durable when COMMIT returns, and not before; if we crash
+  //    between, the client has no answer, retries with its key, and finds this very entry.
+  const changed = [...logs.values()].filter((log) => log.entries.length > 0);
+  const commit = { outcomes, edges: new Map(changed.map((log) => [log.logId, log.edge])) };
+  try {
+    await transaction.commit(changed.flatMap((log) => insertRows(client, log)));
+  } catch (error) {
+    throw error instanceof CommitUnknownError ? new UnsettledError(commit, error) : error;
+  }
+  for (const [logId, edge] of commit.edges) edges.keep(logId, edge);
+  return commit;
+}
+
+/**
+ * Whether a commit whose answer was lost is in the database. Taking the locks waits for the lost transaction to end, so that
+ * the answer is final. All of it was one transaction: one head speaks for all.
+ */
+export async function isCommitted(transaction: Transaction, commit: Commit): Promise<boolean> {
+  const [first] = commit.edges;
+  if (first === undefined) return true; // only duplicates: they had been committed before
+  const [logId, edge] = first;
+  const [, found] = await transaction.together([
+    transaction.client.query("select from tallystick.lock_logs($1)", [[...commit.edges.keys()]]),
+    transaction.client.query<{ found: boolean }>("select tallystick.has_head($1, $2, $3) as found", [
+      logId,
+      edge.size,
+      Buffer.from(edge.root()),
+    ]),
+  ]);
+  await transaction.commit([]);
+  return found.rows[0]!.found;
+}
+
+/** Places the events of one request, or none of them. Keys that it records are in `keys` for the requests behind it. */
+function appendRequest(log: LogState, request: AppendRequest, keys: Map<string, RecordedKey>): AppendOutcome {
+  const reused = request.partial ? undefined : reusedKey(request.events, keys);
+  if (reused !== undefined) return reused;
+  return request.events.map((event, index) => {
+    const { idempotency } = event;
+    if (idempotency === undefined) return place(log, event);
+    const earlier = keys.get(idempotency.key);
+    if (earlier === undefined) {
+      const recorded = place(log, event);
+      keys.set(idempotency.key, { ...recorded, requestHash: idempotency.requestHash });
+      return recorded;
+    }
+    return earlier.requestHash === idempotency.requestHash ? duplicateOf(earlier) : keyReused(index);
+  });
+}
+
+function reusedKey(events: readonly PreparedEvent[], keys: ReadonlyMap<string, RecordedKey>): AppendError | undefined {
+  const hashes = new Map<string, string>();
+  for (const [index, { idempotency }] of events.entries()) {
+    if (idempotency === undefined) continue;
+    const known = keys.get(idempotency.key)?.requestHash ?? hashes.get(idempotency.key);
+    if (known !== undefined && known !== idempotency.requestHash) return keyReused(index);
+    hashes.set(idempotency.key, idempotency.requestHash);
+  }
+  return undefined;
+}
+
+/** Makes the entry of an event at the end of the log. */
+function place(log: LogState, event: PreparedEvent): Recorded {
+  const previous = log.services.get(event.serviceId);
+  const seq = log.edge.size;
+  const id = entryId(log.recordedAtMs);
+  const leaf = leafText(
+    {
+      log: log.name,
+      seq,
+      id,
+      recordedAt: log.recordedAt,
+      serviceId: event.serviceId,
+      serviceSeq: previous === undefined ? 0 : previous.seq + 1,
+      prev: previous === undefined ? NO_PREVIOUS : toHex(previous.leafHash),
+    },
+    event.json,
+  );
+  const hash = leafHash(leaf);
+  log.edge.append(hash);
+  log.services.set(event.serviceId, { seq: previous === undefined ? 0 : previous.seq + 1, leafHash: hash });
+  log.touched.add(event.serviceId);
+  log.entries.push({ id, seq, leaf, leafHash: hash, event });
+  return { id, seq, recordedAt: log.recordedAt, leafHash: hash, duplicate: false };
+}
+
+interface RecordedKey {
+  readonly requestHash: string;
+  readonly id: string;
+  readonly seq: number;
+  readonly recordedAt: string;
+  readonly leafHash: Uint8Array;
+}
+
+function duplicateOf({ id, seq, recordedAt, leafHash }: RecordedKey): Recorded {
+  return { id, seq, recordedAt, leafHash, duplicate: true };
+}
+
+function keyReused(index: number): AppendError {
+  return new AppendError(
+    "key_reused",
+    "this idempotency key was used for another body: use a new key for a new event",
+    { index },
+  );
+}
+
+interface LockedLog {
+  readonly log_id: number;
+  readonly tenant_id: string;
+  readonly name: string;
+  readonly size: string;
+  readonly root: Buffer;
+  readonly recorded_at: string;
+  readonly clock_ms: number;
+}
+
+type EventOfLog = { readonly logId: number; readonly event: PreparedEvent };
+
+async function lockLogs(client: pg.ClientBase, logIds: ReadonlySet<number>): Promise<LockedLog[]> {
+  const { rows } = await client.query<LockedLog>(
+    `select log_id, tenant_id, name, size, root, extract(epoch from clock)::float8 * 1000 as clock_ms,
+       to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as recorded_at
+     from tallystick.lock_logs($1)`,
+    [[...logIds]],
+  );
+  return rows;
+}
+
+async function readServiceHeads(client: pg.ClientBase, events: readonly EventOfLog[]) {
+  const services = new Map(
+    events.map(({ logId, event }) => [`${logId} ${event.serviceId}`, { logId, serviceId: event.serviceId }]),
+  );
+  const asked = [...services.values()];
+  const { rows } = await client.query<{ log_id: number; service_id: string; seq: string; leaf_hash: Buffer }>(
+    "select log_id, service_id, seq, leaf_hash from tallystick.service_heads_of($1, $2)",
+    [asked.map(({ logId }) => logId), asked.map(({ serviceId }) => serviceId)],
+  );
+  return rows;
+}
+
+async function readRecordedKeys(client: pg.ClientBase, events: readonly EventOfLog[], limits: AppendLimits) {
+  const keys = new Set(events.flatMap(({ event }) => event.idempotency?.key ?? []));
+  if (keys.size === 0) return new Map<string, RecordedKey>();
+  const { rows } = await client.query<{
+    key: string;
+    request_hash: string;
+    seq: string;
+    id: string;
+    recorded_at: string;
+    leaf_hash: Buffer;
+  }>(
+    `select key, request_hash, seq, id, leaf_hash, to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as recorded_at
+     from tallystick.recorded_keys($1, $2)`,
+    [[...keys], new Date(limits.now() - limits.idempotencyWindowMs)],
+  );
+  return new Map<string, RecordedKey>(
+    rows.map((row) => [
+      row.key,
+      {
+        requestHash: row.request_hash,
+        id: row.id,
+        seq: Number(row.seq),
+        recordedAt: row.recorded_at,
+        leafHash: row.leaf_hash,
+      },
+    ]),
+  );
+}

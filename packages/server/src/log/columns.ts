@@ -1,0 +1,117 @@
+/**
+ * The columns beside a leaf: derived from it, there only to be searched, derived again and compared by every verification.
+ */
+import { hash } from "node:crypto";
+import type { Actor, Event } from "@tallystick/core/event";
+
+/** Raised with every change to what {@link deriveColumns} makes of an event; each row says which version made it. */
+export const COLUMNS_VERSION = 1;
+
+/** Entries of one block share the block number that their terms are mixed with (sql/0005_search.sql). */
+export const BLOCK_SHIFT = 16;
+
+export interface Columns {
+  /** As sent; absent where the client sent none. */
+  readonly occurredAt: string | undefined;
+  readonly action: string;
+  /** Hashes of the entry's field values, without the block. Values never repeat. */
+  readonly termHashes: readonly number[];
+}
+
+/** Fields that have terms. */
+export type TermField =
+  | "actor_id"
+  | "actor_type"
+  | "on_behalf_of_id"
+  | "action"
+  | "resource_type"
+  | "resource_id"
+  | "outcome"
+  | "severity"
+  | "operation"
+  | "event_type"
+  | "service_id"
+  | "request_id"
+  | "session_id"
+  | "trace_id";
+
+/** A field's default, which has no term: nearly every entry would have it, and finding it by the index would find them all. */
+export const TERMLESS_DEFAULTS: { readonly [field in TermField]?: string } = {
+  actor_type: "user",
+  outcome: "success",
+  severity: "INFO",
+};
+
+// Most values come again and again; those that do not (request ids) push out only others like them.
+const CACHE_SIZE = 16_384;
+let young = new Map<string, number>();
+let old = new Map<string, number>();
+
+/** The first 4 bytes of SHA-256(field 0x00 value), as PostgreSQL's integer. */
+export function termHash(field: string, value: string): number {
+  const key = `${field}\0${value}`;
+  let term = young.get(key);
+  if (term !== undefined) return term;
+  term = old.get(key) ?? Number.parseInt(hash("sha256", key, "hex").slice(0, 8), 16) | 0;
+  if (young.size >= CACHE_SIZE) {
+    old = young;
+    young = new Map();
+  }
+  young.set(key, term);
+  return term;
+}
+
+/** What `tallystick.term` makes of the same field and value. */
+export function termAt(termHash: number, seq: number): number {
+  return termHash ^ Math.floor(seq / 2 ** BLOCK_SHIFT);
+}
+
+/** The terms of an entry as PostgreSQL writes an integer array. */
+export function termsLiteral(columns: Columns, seq: number): string {
+  const block = Math.floor(seq / 2 ** BLOCK_SHIFT);
+  let literal = "{";
+  for (const hash of columns.termHashes) literal += literal.length === 1 ? hash ^ block : `,${hash ^ block}`;
+  return `${literal}}`;
+}
+
+/** Derives the columns of an event in its canonical spelling, its commitments in place. Committed values reach no column. */
+export function deriveColumns(event: Event, serviceId: string): Columns {
+  const terms: number[] = [];
+  const add = (field: TermField, value: string | undefined) => {
+    if (value === undefined || TERMLESS_DEFAULTS[field] === value) return;
+    const term = termHash(field, value);
+    if (!terms.includes(term)) terms.push(term);
+  };
+  add("action", event.action);
+  add("actor_id", event.actor.id);
+  add("actor_type", event.actor.type);
+  for (let actor: Actor | undefined = event.actor.on_behalf_of; actor; actor = actor.on_behalf_of) {
+    add("on_behalf_of_id", actor.id);
+  }
+  add("resource_type", event.resource?.type);
+  add("resource_id", event.resource?.id);
+  for (const related of event.related ?? []) {
+    add("resource_type", related.type);
+    add("resource_id", related.id);
+  }
+  add("outcome", event.outcome);
+  add("severity", event.severity);
+  add("operation", event.operation);
+  add("event_type", event.event_type);
+  add("service_id", serviceId);
+  add("request_id", event.context?.request_id);
+  add("session_id", event.context?.session_id);
+  add("trace_id", event.context?.trace_id);
+  return { occurredAt: event.occurred_at, action: event.action, termHashes: terms };
+}
+
+/** The term of an opening, whose field is the last token of its pointer: `ip` for `/event/context/ip`. `value` is JCS. */
+export function openingTerm(pointer: string, value: string): number {
+  return termHash(pointer.slice(pointer.lastIndexOf("/") + 1), String(JSON.parse(value)));
+}
+
+/** First 16 bytes of SHA-256, as a UUID's text: what idempotency keys and request bodies are kept as. */
+export function uuidOf(text: string): string {
+  const hex = hash("sha256", text, "hex");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
+}

@@ -1,0 +1,26 @@
+/** Why an append was not acknowledged. `code` decides the answer (http/problem.ts). */
+export type AppendErrorCode =
+  /** Nothing was recorded; try again later. */
+  | "unavailable"
+  /** COMMIT was sent and its answer never came, and the database cannot be asked: retry with the same idempotency key. */
+  | "outcome_unknown"
+  /** The queue is full; nothing was recorded. */
+  | "overloaded"
+  /** The idempotency key was used for another body. */
+  | "key_reused"
+  /** The database's clock is too far from this server's. */
+  | "clock_skew"
+  /** What the database holds is not what its head says: the server does not build on it. */
+  | "inconsistent";
+
+export class AppendError extends Error {
+  readonly code: AppendErrorCode;
+  /** For `key_reused`: which of the request's events. */
+  readonly index: number | undefined;
+  constructor(code: AppendErrorCode, message: string, options: ErrorOptions & { index?: number } = {}) {
+    super(message, options);
+    this.name = "AppendError";
+    this.code = code;
+    this.index = options.index;
+  }
+}

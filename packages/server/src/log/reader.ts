@@ -1,0 +1,157 @@
+/**
+ * Reading entries: one by id, pages by filter. Openings are merged in.
+ */
+import { hash } from "node:crypto";
+import { type Opening, openLeaf } from "@tallystick/core/commitment";
+import { type Leaf, parseLeaf } from "@tallystick/core/leaf";
+import type pg from "pg";
+import type { Database } from "../db/database.ts";
+import { candidatesOf, type Filter, matches } from "./filter.ts";
+import { entryIdTimeMs } from "./id.ts";
+import type { TenantLog } from "./tenants.ts";
+
+/** An entry as it is read. */
+export interface Entry {
+  readonly id: string;
+  readonly seq: number;
+  /** RFC 3339 UTC, microseconds. */
+  readonly recordedAt: string;
+  readonly leafHash: Buffer;
+  /** The canonical bytes, exactly as hashed. */
+  readonly leaf: string;
+  /** What the leaf says, with the values of openings in place of their commitments. */
+  readonly opened: Leaf;
+}
+
+export type Order = "asc" | "desc";
+
+export interface Page {
+  readonly entries: readonly Entry[];
+  /** Position to go on from; undefined on the last page. */
+  readonly next: Cursor | undefined;
+}
+
+/** A position in a list, and the list it belongs to. */
+export interface Cursor {
+  readonly logId: number;
+  /** Of the filter and order: a cursor goes on in its own list only. */
+  readonly query: string;
+  /** The last entry of the page before. */
+  readonly seq: number;
+}
+
+/** Identifies a list: what two requests must share for one's cursor to be the other's. */
+export function queryHash(filter: Filter, order: Order): string {
+  return hash("sha256", JSON.stringify([filter, order]), "base64url").slice(0, 16);
+}
+
+interface Row {
+  readonly id: string;
+  readonly seq: string;
+  readonly recorded_at: string;
+  readonly leaf_hash: Buffer;
+  readonly leaf: string;
+}
+
+const COLUMNS = `e.id, e.seq, e.leaf_hash, e.leaf, to_char(e.recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as recorded_at`;
+
+export class Reader {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** The entry of this id; undefined where the tenant's log has none. */
+  async get(log: TenantLog, id: string): Promise<Entry | undefined> {
+    const from = new Date(entryIdTimeMs(id));
+    if (Number.isNaN(from.getTime())) return undefined;
+    const to = new Date(from.getTime() + 1);
+    return this.#database.read(log.tenantId, async (client) => {
+      // The id's time part leads to the commits of that millisecond, they to positions and to the partition.
+      const { rows } = await client.query<Row>(
+        `select ${COLUMNS} from tallystick.entries e
+         where e.log_id = $1 and e.id = $2 and e.recorded_at >= $3 and e.recorded_at < $4
+           and e.seq >= tallystick.size_before($1, $3) and e.seq < tallystick.size_before($1, $4)`,
+        [log.logId, id, from, to],
+      );
+      return (await opened(client, log.logId, rows))[0];
+    });
+  }
+
+  /**
+   * A page of entries that match, newest or oldest first. Entries that are recorded meanwhile are neither skipped nor seen
+   * twice: positions never change.
+   */
+  async page(
+    log: TenantLog,
+    filter: Filter,
+    options: { order: Order; limit: number; after?: Cursor | undefined },
+  ): Promise<Page> {
+    const { order, limit, after } = options;
+    const candidates = candidatesOf(filter);
+    return this.#database.read(log.tenantId, async (client) => {
+      const found: Entry[] = [];
+      let last = after?.seq;
+      // One more than asked for tells whether there is a next page. More than one turn only where hashes collided.
+      for (let wanted = limit + 1; wanted > 0; wanted = limit + 1 - found.length) {
+        const { rows } = await client.query<Row>(
+          `select ${COLUMNS}
+           from tallystick.find_positions($1,
+             greatest(case when $2::timestamptz is null then 0 else tallystick.size_before($1, $2) end, $3::bigint),
+             least(case when $4::timestamptz is null then 9223372036854775807 else tallystick.size_before($1, $4) end, $5::bigint),
+             $6, $7, $8, $9, $10, $11, $12, $13) found
+           join tallystick.entries e on e.log_id = $1 and e.seq = found.seq and e.recorded_at = found.recorded_at
+           order by case when $6 then -e.seq else e.seq end`,
+          [
+            log.logId,
+            filter.from ?? null,
+            order === "asc" && last !== undefined ? last + 1 : 0,
+            filter.to ?? null,
+            order === "desc" && last !== undefined ? last : Number.MAX_SAFE_INTEGER,
+            order === "desc",
+            wanted,
+            candidates.allTerms,
+            candidates.noneTerms,
+            candidates.actionPattern,
+            filter.occurredFrom ?? null,
+            filter.occurredTo ?? null,
+            candidates.openingTerm,
+          ],
+        );
+        for (const entry of await opened(client, log.logId, rows)) if (matches(filter, entry.opened)) found.push(entry);
+        if (rows.length < wanted) break;
+        last = Number(rows.at(-1)!.seq);
+      }
+      const entries = found.slice(0, limit);
+      const more = found.length > limit;
+      return {
+        entries,
+        next: more ? { logId: log.logId, query: queryHash(filter, order), seq: entries.at(-1)!.seq } : undefined,
+      };
+    });
+  }
+}
+
+/** Rows as entries, their openings merged in. */
+async function opened(client: pg.ClientBase, logId: number, rows: readonly Row[]): Promise<Entry[]> {
+  const entries = rows.map((row) => ({
+    id: row.id,
+    seq: Number(row.seq),
+    recordedAt: row.recorded_at,
+    leafHash: row.leaf_hash,
+    leaf: row.leaf,
+    opened: parseLeaf(row.leaf),
+  }));
+  const committed = entries.filter(({ leaf }) => leaf.includes('{"$committed":"'));
+  if (committed.length === 0) return entries;
+  const times = committed.map(({ recordedAt }) => recordedAt).sort();
+  const { rows: openings } = await client.query<Opening & { seq: string }>(
+    `select seq, pointer, salt, value from tallystick.openings
+     where log_id = $1 and seq = any ($2::bigint[]) and recorded_at >= $3 and recorded_at <= $4`,
+    [logId, committed.map(({ seq }) => seq), times[0], times.at(-1)],
+  );
+  const bySeq = Map.groupBy(openings, ({ seq }) => Number(seq));
+  for (const { seq, opened } of committed) openLeaf(opened, bySeq.get(seq) ?? []);
+  return entries;
+}

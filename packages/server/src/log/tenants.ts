@@ -1,0 +1,135 @@
+/**
+ * Tenants and the log that each has now.
+ */
+import { emptyRoot } from "@tallystick/core/tree";
+import type { Database } from "../db/database.ts";
+
+export type TenantStatus = "active" | "inactive" | "suspended";
+
+export interface Tenant {
+  readonly id: string;
+  readonly slug: string;
+  readonly name: string;
+  readonly status: TenantStatus;
+  readonly created_at: string;
+}
+
+/** A tenant with its current log: what a request that names the tenant works on. */
+export interface TenantLog {
+  readonly tenantId: string;
+  readonly slug: string;
+  readonly status: TenantStatus;
+  readonly logId: number;
+  /** The log's origin line, `<origin>/<slug>`. */
+  readonly name: string;
+}
+
+// A suspension, or a successor log, is seen by every server within this time.
+const CACHE_MS = 1_000;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const COLUMNS = `id, slug, name, status, to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at`;
+
+/** Thrown when a slug is taken, now or ever before. */
+export class SlugTakenError extends Error {
+  constructor(slug: string, options?: ErrorOptions) {
+    super(`the slug "${slug}" is taken, or was once: slugs are never used again`, options);
+    this.name = "SlugTakenError";
+  }
+}
+
+export class Tenants {
+  readonly #database: Database;
+  readonly #now: () => number;
+  readonly #cache = new Map<string, { log: TenantLog; at: number }>();
+
+  constructor(database: Database, now: () => number = Date.now) {
+    this.#database = database;
+    this.#now = now;
+  }
+
+  /** The tenant of this id or slug with its current log, at most a second old; undefined where there is none. */
+  async find(idOrSlug: string): Promise<TenantLog | undefined> {
+    const cached = this.#cache.get(idOrSlug);
+    if (cached !== undefined && this.#now() - cached.at < CACHE_MS) return cached.log;
+    const rows = await this.#database.query<{
+      tenant_id: string;
+      slug: string;
+      status: TenantStatus;
+      log_id: number;
+      name: string;
+    }>(
+      `select t.id as tenant_id, t.slug, t.status, l.id as log_id, l.name
+       from tallystick.tenants t join tallystick.logs l on l.tenant_id = t.id
+       where ${UUID.test(idOrSlug) ? "t.id" : "t.slug"} = $1
+         and not exists (select from tallystick.logs successor where successor.predecessor_id = l.id)`,
+      [idOrSlug],
+    );
+    const row = rows[0];
+    if (row === undefined) return undefined; // not remembered: a stranger's guesses must not fill memory
+    const log = { tenantId: row.tenant_id, slug: row.slug, status: row.status, logId: row.log_id, name: row.name };
+    this.#cache.set(idOrSlug, { log, at: this.#now() });
+    return log;
+  }
+
+  /** All tenants, oldest first. */
+  async list(): Promise<Tenant[]> {
+    return this.#database.query<Tenant & Record<string, unknown>>(
+      `select ${COLUMNS} from tallystick.tenants order by tenants.created_at, id`,
+    );
+  }
+
+  async get(idOrSlug: string): Promise<Tenant | undefined> {
+    const rows = await this.#database.query<Tenant & Record<string, unknown>>(
+      `select ${COLUMNS} from tallystick.tenants where ${UUID.test(idOrSlug) ? "id" : "slug"} = $1`,
+      [idOrSlug],
+    );
+    return rows[0];
+  }
+
+  /**
+   * Makes a tenant, its log and the log's empty head, in one transaction.
+   * @throws {SlugTakenError}
+   */
+  async create(slug: string, name: string): Promise<Tenant> {
+    try {
+      return await this.#database.write(async (transaction) => {
+        const { rows } = await transaction.client.query<Tenant>(
+          `insert into tallystick.tenants (slug, name) values ($1, $2) returning ${COLUMNS}`,
+          [slug, name],
+        );
+        const tenant = rows[0]!;
+        await transaction.client.query(
+          `with log as (
+             insert into tallystick.logs (tenant_id, name, slug)
+             select $1, origin || '/' || $2, $2 from tallystick.installation returning id
+           )
+           insert into tallystick.heads (log_id, size, tenant_id, recorded_at, root) select id, 0, $1, clock_timestamp(), $3 from log`,
+          [tenant.id, slug, Buffer.from(emptyRoot())],
+        );
+        await transaction.commit([]);
+        return tenant;
+      });
+    } catch (error) {
+      if ((error as { code?: unknown }).code === "23505") throw new SlugTakenError(slug, { cause: error });
+      throw error;
+    }
+  }
+
+  /** Changes a tenant's name or status; undefined where there is no such tenant. */
+  async update(
+    idOrSlug: string,
+    change: { name?: string | undefined; status?: TenantStatus | undefined },
+  ): Promise<Tenant | undefined> {
+    const rows = await this.#database.query<Tenant & Record<string, unknown>>(
+      `update tallystick.tenants set name = coalesce($2, name), status = coalesce($3, status)
+       where ${UUID.test(idOrSlug) ? "id" : "slug"} = $1 returning ${COLUMNS}`,
+      [idOrSlug, change.name ?? null, change.status ?? null],
+    );
+    const tenant = rows[0];
+    if (tenant !== undefined) {
+      this.#cache.delete(tenant.id);
+      this.#cache.delete(tenant.slug);
+    }
+    return tenant;
+  }
+}

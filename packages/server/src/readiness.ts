@@ -1,0 +1,67 @@
+/**
+ * Whether the server can do its work: a check for each thing that it depends on or promises.
+ */
+import type { Database } from "./db/database.ts";
+import type { Check, Readiness } from "./http/routes/health.ts";
+
+interface State {
+  clock_ms: number;
+  gaps: string[] | null;
+  partition: boolean;
+  next_partition: boolean;
+}
+
+/** Answers within the database's connection timeout, whatever state the database is in. */
+export function readinessOf({
+  database,
+  unmet,
+  maxClockSkewSeconds,
+}: {
+  database: Database;
+  unmet: readonly string[];
+  maxClockSkewSeconds: number;
+}): () => Promise<Readiness> {
+  const roles: Check = unmet.length === 0 ? { status: "ok" } : { status: "warning", detail: unmet.join("; ") };
+  return async () => {
+    let state: State;
+    try {
+      const rows = await database.query<State & Record<string, unknown>>(
+        `select extract(epoch from clock_timestamp())::float8 * 1000 as clock_ms,
+           (select array_agg(relation || ': ' || gap) from tallystick.enforcement_gaps()) as gaps,
+           to_regclass('tallystick.entries_' || to_char(now() at time zone 'UTC', 'YYYY_MM')) is not null as partition,
+           to_regclass('tallystick.entries_' || to_char((now() + interval '1 month') at time zone 'UTC', 'YYYY_MM')) is not null as next_partition`,
+      );
+      state = rows[0]!;
+    } catch (error) {
+      return {
+        ok: false,
+        checks: {
+          database: { status: "failed", detail: `the database does not answer: ${(error as Error).message}` },
+          roles,
+        },
+      };
+    }
+    const skewSeconds = Math.abs(state.clock_ms - Date.now()) / 1000;
+    const checks: Record<string, Check> = {
+      database: { status: "ok" },
+      clock:
+        skewSeconds <= maxClockSkewSeconds
+          ? { status: "ok" }
+          : {
+              status: "failed",
+              detail: `the database's clock and this server's differ by ${Math.round(skewSeconds)} s: set both by NTP`,
+            },
+      partitions: state.partition
+        ? state.next_partition
+          ? { status: "ok" }
+          : { status: "warning", detail: "next month's partition is missing: see the log for why it could not be made" }
+        : { status: "failed", detail: "this month's partition is missing: see the log for why it could not be made" },
+      enforcement:
+        state.gaps === null
+          ? { status: "ok" }
+          : { status: "failed", detail: `the database no longer refuses changes: ${state.gaps.join("; ")}` },
+      roles,
+    };
+    return { ok: Object.values(checks).every(({ status }) => status !== "failed"), checks };
+  };
+}

@@ -1,0 +1,16 @@
+/** Why the server does not start; the message ends with how to mend it. */
+export class StartError extends Error {
+  readonly code:
+    | "port_taken"
+    | "cannot_listen"
+    | "not_migrated"
+    | "unsafe_database"
+    | "clock_skew"
+    | "origin_differs"
+    | "credentials_unreadable";
+  constructor(code: StartError["code"], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "StartError";
+    this.code = code;
+  }
+}
