@@ -74,7 +74,7 @@ create table tallystick.entries (
   log_id integer not null,
   columns_version smallint not null,
   leaf_hash bytea not null constraint entries_leaf_hash_size check (octet_length(leaf_hash) = 32),
-  terms integer[] not null,
+  terms bigint[] not null,
   action text not null,
   leaf text not null constraint entries_leaf_size check (octet_length(leaf) <= 65535),
   constraint entries_pkey primary key (log_id, seq, recorded_at)
@@ -92,7 +92,7 @@ create table tallystick.openings (
   recorded_at timestamptz not null,
   tenant_id uuid not null,
   log_id integer not null,
-  term integer not null,
+  term bigint not null,
   salt bytea not null constraint openings_salt_size check (octet_length(salt) >= 16),
   pointer text not null,
   value text not null,

@@ -104,8 +104,8 @@ grant insert on tallystick.entries, tallystick.openings, tallystick.heads, tally
   tallystick.idempotency_keys, tallystick.tenants, tallystick.logs, tallystick.api_keys, tallystick.installation to tallystick_writer;
 grant update (name, status) on tallystick.tenants to tallystick_writer;
 grant update (revoked_at) on tallystick.api_keys to tallystick_writer;
-grant select on tallystick.entries, tallystick.openings, tallystick.heads, tallystick.tiles, tallystick.tenants, tallystick.logs,
-  tallystick.installation to tallystick_reader;
+grant select on tallystick.entries, tallystick.openings, tallystick.heads, tallystick.service_heads, tallystick.tiles,
+  tallystick.tenants, tallystick.logs, tallystick.installation to tallystick_reader;
 grant select (id, tenant_id, name, prefix, service_id, scopes, created_at, expires_at, revoked_at) on tallystick.api_keys to tallystick_writer;
 grant select on tallystick.entries, tallystick.openings, tallystick.heads, tallystick.service_heads, tallystick.tiles,
   tallystick.tenants, tallystick.logs, tallystick.installation to tallystick_auditor;

@@ -1,20 +1,21 @@
 -- Finding positions in a log.
 
--- The search term of a value: the first 4 bytes of SHA-256(field 0x00 value), XOR the number of the 65,536-entry block that
--- the entry is in. The block makes a frequent value a different term in each block, so that one look-up never meets more
--- than a block's worth of matches, however long the log; the newest blocks are asked first.
-create function tallystick.term(field text, value text, seq bigint) returns integer
+-- The search term of a value: the number of the 65,536-entry block that the entry is in, and the first 4 bytes of
+-- SHA-256(field 0x00 value) below it. The block serves twice. New terms are the largest ones, so that the index grows at one end
+-- whatever its size, and not all over; and a frequent value is another term in each block, so that one look-up never meets more
+-- than a block's worth of matches, however long the log: the newest blocks are asked first.
+create function tallystick.term(field text, value text, seq bigint) returns bigint
 language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
-  select ('x' || encode(substring(sha256(convert_to(field, 'UTF8') || '\x00'::bytea || convert_to(value, 'UTF8')) for 4), 'hex'))::bit(32)::integer
-    # (seq >> 16)::integer
+  select ((seq >> 16) << 32)
+    | ('x' || encode(substring(sha256(convert_to(field, 'UTF8') || '\x00'::bytea || convert_to(value, 'UTF8')) for 4), 'hex'))::bit(32)::bigint
 $$;
 grant execute on function tallystick.term(text, text, bigint) to public;
 
 -- Whether an entry has all of these terms and none of those; both without the block.
-create function tallystick.has_terms(terms integer[], seq bigint, all_terms integer[], none_terms integer[]) returns boolean
+create function tallystick.has_terms(terms bigint[], seq bigint, all_terms bigint[], none_terms bigint[]) returns boolean
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
-  select not exists (select from unnest(all_terms) wanted where not terms @> array[wanted # (seq >> 16)::integer])
-    and not exists (select from unnest(none_terms) refused where terms @> array[refused # (seq >> 16)::integer])
+  select not exists (select from unnest(all_terms) wanted where not terms @> array[((seq >> 16) << 32) | wanted])
+    and not exists (select from unnest(none_terms) refused where terms @> array[((seq >> 16) << 32) | refused])
 $$;
 
 -- The size of the log just before a time: entries recorded before it have smaller positions, all others do not.
@@ -40,8 +41,8 @@ $$;
 --   * without terms it is read in order, in growing windows.
 create function tallystick.find_positions(
   log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer,
-  all_terms integer[], none_terms integer[], action_pattern text,
-  occurred_from timestamptz, occurred_to timestamptz, opening_term integer
+  all_terms bigint[], none_terms bigint[], action_pattern text,
+  occurred_from timestamptz, occurred_to timestamptz, opening_term bigint
 )
 returns table (seq bigint, recorded_at timestamptz)
 language plpgsql stable security definer rows 50
@@ -57,9 +58,9 @@ declare
   high bigint;
   low_time timestamptz;
   high_time timestamptz;
-  here integer[];
-  keys integer[];
-  other_keys integer[];
+  here bigint[];
+  keys bigint[];
+  other_keys bigint[];
   got integer;
 begin
   if not exists (select from tallystick.logs where id = log and tenant_id = tallystick.current_tenant()) then
@@ -96,7 +97,7 @@ begin
     high_time := tallystick.time_at(log, high - 1);
 
     if blocks = 0 then
-      here := array(select term # (low >> 16)::integer from unnest(all_terms) term);
+      here := array(select ((low >> 16) << 32) | term from unnest(all_terms) term);
       -- IS NOT FALSE keeps the index on terms out of this plan, which is to read in order.
       if newest_first then
         return query
@@ -120,8 +121,8 @@ begin
           order by e.seq limit remaining;
       end if;
     else
-      keys := array(select all_terms[1] # block::integer from generate_series(low >> 16, (high - 1) >> 16) block);
-      other_keys := array(select coalesce(all_terms[2], all_terms[1]) # block::integer from generate_series(low >> 16, (high - 1) >> 16) block);
+      keys := array(select (block << 32) | all_terms[1] from generate_series(low >> 16, (high - 1) >> 16) block);
+      other_keys := array(select (block << 32) | coalesce(all_terms[2], all_terms[1]) from generate_series(low >> 16, (high - 1) >> 16) block);
       -- "+ 0" keeps the primary key out of this plan, which is to go by the terms.
       return query
         select e.seq, e.recorded_at from tallystick.entries e
@@ -145,7 +146,7 @@ end
 $$;
 
 revoke all on function tallystick.size_before(integer, timestamptz), tallystick.time_at(integer, bigint),
-  tallystick.find_positions(integer, bigint, bigint, boolean, integer, integer[], integer[], text, timestamptz, timestamptz, integer) from public;
+  tallystick.find_positions(integer, bigint, bigint, boolean, integer, bigint[], bigint[], text, timestamptz, timestamptz, bigint) from public;
 grant execute on function tallystick.size_before(integer, timestamptz), tallystick.time_at(integer, bigint),
-  tallystick.find_positions(integer, bigint, bigint, boolean, integer, integer[], integer[], text, timestamptz, timestamptz, integer)
+  tallystick.find_positions(integer, bigint, bigint, boolean, integer, bigint[], bigint[], text, timestamptz, timestamptz, bigint)
   to tallystick_reader;

@@ -57,7 +57,10 @@ export class ArrayParam {
 
   /** An RFC 3339 time in UTC with six digits of fraction, or null. */
   timestamptz(value: string | undefined): void {
-    if (value === undefined) return this.null();
+    if (value === undefined) {
+      this.null();
+      return;
+    }
     this.#reserve(8);
     const microseconds = BigInt(Date.parse(`${value.slice(0, 19)}Z`)) * 1000n + BigInt(value.slice(20, 26));
     this.#buffer.writeBigInt64BE(microseconds - POSTGRES_EPOCH_US, this.#at + LENGTH_BYTES);

@@ -32,13 +32,14 @@ export async function findBinaries(
   account: Account | undefined,
   log: (message: string) => void,
   packageDir: string = locatePackage(),
+  placeFor: (account: Account) => Promise<string> = sharedPlace,
 ): Promise<Binaries> {
   const { version } = JSON.parse(await readFile(join(packageDir, "package.json"), "utf8")) as { version: string };
   await restoreLinks(packageDir);
   const native = join(packageDir, "native");
   // An ordinary user runs what it installed itself; a failure shows up at once in initdb or at the start.
   if (account === undefined || (await runs(native, account))) return describe(native, version);
-  const staged = join(await sharedPlace(account), `postgresql-${version}-${process.platform}-${process.arch}`);
+  const staged = join(await placeFor(account), `postgresql-${version}-${process.platform}-${process.arch}`);
   if (!(await isOurs(staged)) || !(await runs(staged, account))) {
     log(`copying PostgreSQL to ${staged}, because user ${account.name} cannot enter ${native}`);
     await stage(native, staged, account);

@@ -2,7 +2,7 @@
  * The HTTP server: Fastify, its hooks, and the routes.
  */
 import { randomUUID } from "node:crypto";
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply } from "fastify";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, LogController } from "fastify";
 import type { Database } from "../db/database.ts";
 import type { ApiKeys } from "../log/api-keys.ts";
 import type { Sequencer } from "../log/sequencer.ts";
@@ -51,7 +51,8 @@ const MAX_REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 export async function buildServer(services: Services, options: HttpOptions): Promise<FastifyInstance> {
   const app = Fastify({
     ...(options.logger === false ? { logger: false } : { loggerInstance: options.logger }),
-    disableRequestLogging: true, // a line a request costs more than the request; errors are logged below
+    // A line a request costs more than the request; errors are logged below.
+    logController: new LogController({ disableRequestLogging: true }),
     requestTimeout: options.requestTimeoutMs,
     return503OnClosing: false, // a request that arrives while the server drains is still answered
     requestIdHeader: false,

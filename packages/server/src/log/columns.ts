@@ -7,8 +7,8 @@ import type { Actor, Event } from "@tallystick/core/event";
 /** Raised with every change to what {@link deriveColumns} makes of an event; each row says which version made it. */
 export const COLUMNS_VERSION = 1;
 
-/** Entries of one block share the block number that their terms are mixed with (sql/0005_search.sql). */
-export const BLOCK_SHIFT = 16;
+/** Entries of one block have its number in their terms (sql/0005_search.sql). */
+const BLOCK_ENTRIES = 65_536;
 
 export interface Columns {
   /** As sent; absent where the client sent none. */
@@ -42,36 +42,43 @@ export const TERMLESS_DEFAULTS: { readonly [field in TermField]?: string } = {
   severity: "INFO",
 };
 
-// Most values come again and again; those that do not (request ids) push out only others like them.
-const CACHE_SIZE = 16_384;
-let young = new Map<string, number>();
-let old = new Map<string, number>();
+/** Fields whose values hardly ever come again: remembering their terms would only push out others. */
+const SELDOM_REPEATED: ReadonlySet<string> = new Set(["request_id", "trace_id", "session_id", "resource_id"]);
 
-/** The first 4 bytes of SHA-256(field 0x00 value), as PostgreSQL's integer. */
+const MAX_REMEMBERED = 20_000;
+const remembered = new Map<string, Map<string, number>>();
+
+/** The first 4 bytes of SHA-256(field 0x00 value), as an unsigned number. */
 export function termHash(field: string, value: string): number {
-  const key = `${field}\0${value}`;
-  let term = young.get(key);
-  if (term !== undefined) return term;
-  term = old.get(key) ?? Number.parseInt(hash("sha256", key, "hex").slice(0, 8), 16) | 0;
-  if (young.size >= CACHE_SIZE) {
-    old = young;
-    young = new Map();
+  if (SELDOM_REPEATED.has(field)) return hashOf(field, value);
+  let values = remembered.get(field);
+  if (values === undefined || values.size > MAX_REMEMBERED) {
+    values = new Map();
+    remembered.set(field, values);
   }
-  young.set(key, term);
+  let term = values.get(value);
+  if (term === undefined) {
+    term = hashOf(field, value);
+    values.set(value, term);
+  }
   return term;
 }
 
-/** What `tallystick.term` makes of the same field and value. */
-export function termAt(termHash: number, seq: number): number {
-  return termHash ^ Math.floor(seq / 2 ** BLOCK_SHIFT);
+function hashOf(field: string, value: string): number {
+  return Number.parseInt(hash("sha256", `${field}\0${value}`, "hex").slice(0, 8), 16);
 }
 
-/** The terms of an entry as PostgreSQL writes an integer array. */
+/** The term of a value at a position: what `tallystick.term` makes of the same field and value. */
+export function termAt(termHash: number, seq: number): number {
+  return Math.floor(seq / BLOCK_ENTRIES) * 2 ** 32 + termHash; // exact up to 2^53: for the first 10^11 entries of a log
+}
+
+/** The terms of an entry as PostgreSQL writes an array. */
 export function termsLiteral(columns: Columns, seq: number): string {
-  const block = Math.floor(seq / 2 ** BLOCK_SHIFT);
-  let literal = "{";
-  for (const hash of columns.termHashes) literal += literal.length === 1 ? hash ^ block : `,${hash ^ block}`;
-  return `${literal}}`;
+  const block = termAt(0, seq);
+  let literal = "";
+  for (const hash of columns.termHashes) literal += `${literal === "" ? "{" : ","}${block + hash}`;
+  return literal === "" ? "{}" : `${literal}}`;
 }
 
 /** Derives the columns of an event in its canonical spelling, its commitments in place. Committed values reach no column. */

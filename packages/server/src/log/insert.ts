@@ -69,7 +69,7 @@ function insertEntries(client: pg.ClientBase, log: LogRows) {
   return client.query(
     `insert into tallystick.entries
        (seq, recorded_at, occurred_at, tenant_id, id, log_id, columns_version, leaf_hash, terms, action, leaf)
-     select $1::bigint + position - 1, $2::timestamptz, occurred_at, $3::uuid, id, $4::integer, $5::smallint, leaf_hash, terms::integer[], action, leaf
+     select $1::bigint + position - 1, $2::timestamptz, occurred_at, $3::uuid, id, $4::integer, $5::smallint, leaf_hash, terms::bigint[], action, leaf
      from unnest($6::uuid[], $7::timestamptz[], $8::text[], $9::text[], $10::bytea[], $11::text[])
        with ordinality as entry (id, occurred_at, terms, action, leaf_hash, leaf, position)`,
     [
@@ -108,7 +108,7 @@ function insertOpenings(client: pg.ClientBase, log: LogRows) {
     client.query(
       `insert into tallystick.openings (seq, recorded_at, tenant_id, log_id, term, salt, pointer, value)
        select seq, $1::timestamptz, $2::uuid, $3::integer, term, salt, pointer, value
-       from unnest($4::bigint[], $5::integer[], $6::bytea[], $7::text[], $8::text[]) as opening (seq, term, salt, pointer, value)`,
+       from unnest($4::bigint[], $5::bigint[], $6::bytea[], $7::text[], $8::text[]) as opening (seq, term, salt, pointer, value)`,
       [
         log.recordedAt,
         log.tenantId,

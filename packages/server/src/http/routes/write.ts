@@ -1,24 +1,25 @@
 /**
  * POST /v1/logs and /v1/logs/bulk: where an event comes in.
  */
-import { type Event, parseEvent } from "@tallystick/core/event";
+import { setImmediate as turn } from "node:timers/promises";
 import { toHex } from "@tallystick/core/hex";
 import type { JsonItem, JsonValue } from "@tallystick/core/json";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Recorded } from "../../log/append.ts";
 import { AppendError } from "../../log/errors.ts";
-import { type PreparedEvent, prepareEvent } from "../../log/prepare.ts";
+import type { PreparedEvent } from "../../log/prepare.ts";
 import type { TenantLog } from "../../log/tenants.ts";
-import type { Access } from "../access.ts";
 import { bulkBody, jsonBody } from "../body.ts";
+import { type Intake, keyHeader, takeIn } from "../intake.ts";
 import { Problem, type ProblemBody, problemBody, problemOf } from "../problem.ts";
 import { bulkSchema, recordSchema } from "../schemas.ts";
 import type { Services } from "../server.ts";
+import { Turns } from "../turns.ts";
 
 const MAX_EVENT_BODY_BYTES = 1024 * 1024;
 const MAX_BULK_BODY_BYTES = 16 * 1024 * 1024;
-const MAX_KEY_BYTES = 128;
-const DEFAULT_SERVICE = "default";
+/** A bulk request is read in slices of about a millisecond, so that commits and other requests go on between them. */
+const SLICE_EVENTS = 50;
 
 /** The head of an entry: what a write answers. */
 interface EntryHead {
@@ -29,124 +30,97 @@ interface EntryHead {
   readonly duplicate: boolean;
 }
 
+/** A bulk request's events, and the results of those that were refused, with a hole for each that is ready. */
+interface Bulk {
+  readonly log: TenantLog | undefined;
+  readonly prepared: PreparedEvent[];
+  readonly results: (EntryHead | ProblemBody | undefined)[];
+}
+
 export function writeRoutes(app: FastifyInstance, { gate, sequencer }: Services): void {
-  app.post(
-    "/v1/logs",
-    { schema: recordSchema, bodyLimit: MAX_EVENT_BODY_BYTES, config: { scope: "write" } },
-    async (request, reply) => {
-      const { event, log } = await readEvent(request.access, jsonBody(request));
-      const prepared = prepare(request.access, log, event, keyHeader(request));
-      const outcome = await sequencer.append({ logId: log.logId, events: [prepared], partial: false });
-      if (outcome instanceof AppendError) throw outcome;
-      const head = entryHead(outcome[0] as Recorded);
-      return reply.code(201).header("location", `/v1/logs/${head.id}`).send(head);
-    },
-  );
+  const record = { schema: recordSchema, bodyLimit: MAX_EVENT_BODY_BYTES, config: { scope: "write" } } as const;
+  app.post("/v1/logs", record, async (request, reply) => {
+    const { log, prepared } = await takeIn(gate, request.access, jsonBody(request), keyHeader(request));
+    const outcome = await sequencer.append({ logId: log.logId, events: [prepared], partial: false });
+    if (outcome instanceof AppendError) throw outcome;
+    const head = entryHead(outcome[0] as Recorded);
+    return reply.code(201).header("location", `/v1/logs/${head.id}`).send(head);
+  });
 
-  app.post(
-    "/v1/logs/bulk",
-    { schema: bulkSchema, bodyLimit: MAX_BULK_BODY_BYTES, config: { scope: "write" } },
-    async (request, reply) => {
-      if (keyHeader(request) !== undefined) {
-        throw new Problem(
-          400,
-          "invalid-request",
-          "Idempotency-Key names one event: give each event of a bulk request its own idempotency_key.",
-          {
-            errors: [{ path: "Idempotency-Key", message: "is not taken here" }],
-          },
-        );
+  // One at a time: requests that were read side by side would all be ready at once, and the database idle until then.
+  const reading = new Turns();
+  const bulk = { schema: bulkSchema, bodyLimit: MAX_BULK_BODY_BYTES, config: { scope: "write" } } as const;
+  app.post("/v1/logs/bulk", bulk, async (request, reply) => {
+    refuseKeyHeader(request);
+    const partial = (request.query as { partial?: string }).partial === "true";
+    const { items, at } = bulkBody(request);
+    const { log, prepared, results } = await reading.take(() => readBulk(request, items, at, partial));
+    if (log !== undefined) {
+      const outcome = await sequencer.append({ logId: log.logId, events: prepared, partial });
+      if (outcome instanceof AppendError) {
+        throw outcome.index === undefined ? outcome : itemProblem(outcome, `${at}/${outcome.index}`);
       }
-      const partial = (request.query as { partial?: string }).partial === "true";
-      const { items, at } = bulkBody(request);
-      const results: (EntryHead | ProblemBody | undefined)[] = [];
-      const prepared: PreparedEvent[] = [];
-      let log: TenantLog | undefined;
-      for (const [index, item] of items.entries()) {
-        try {
-          const read = await readEvent(request.access, valueOf(item));
-          log ??= read.log;
-          if (log.logId !== read.log.logId) {
-            throw new Problem(
-              400,
-              "invalid-request",
-              "The events of a bulk request are one tenant's: send the others in another.",
-              {
-                errors: [{ path: "/tenant_id", message: "names another tenant than the events before it" }],
-              },
-            );
-          }
-          prepared.push(prepare(request.access, log, read.event, undefined));
-          results.push(undefined);
-        } catch (error) {
-          const problem = itemProblem(error, `${at}/${index}`);
-          if (!partial) throw problem;
-          results.push(problemBody(problem));
-        }
+      let next = 0;
+      for (let index = 0; index < results.length; index++) {
+        if (results[index] !== undefined) continue;
+        const recorded = outcome[next++]!;
+        const refused = recorded instanceof AppendError;
+        results[index] = refused ? problemBody(itemProblem(recorded, `${at}/${index}`)) : entryHead(recorded);
       }
-      if (log !== undefined && prepared.length > 0) {
-        const outcome = await sequencer.append({ logId: log.logId, events: prepared, partial });
-        if (outcome instanceof AppendError)
-          throw outcome.index === undefined ? outcome : itemProblem(outcome, `${at}/${outcome.index}`);
-        let next = 0;
-        for (const [index, result] of results.entries()) {
-          if (result !== undefined) continue;
-          const recorded = outcome[next++]!;
-          results[index] =
-            recorded instanceof AppendError
-              ? problemBody(itemProblem(recorded, `${at}/${index}`))
-              : entryHead(recorded);
-        }
-      }
-      return reply.code(partial ? 207 : 201).send({ data: results });
-    },
-  );
+    }
+    return reply.code(partial ? 207 : 201).send({ data: results });
+  });
 
-  async function readEvent(access: Access, input: JsonValue): Promise<{ event: Event; log: TenantLog }> {
-    const { event, tenant } = parseEvent(input);
-    return { event, log: tenant === undefined ? access.log : await gate.logOf(access, tenant) };
+  async function readBulk(
+    request: FastifyRequest,
+    items: readonly JsonItem[],
+    at: string,
+    partial: boolean,
+  ): Promise<Bulk> {
+    const prepared: PreparedEvent[] = [];
+    const results: Bulk["results"] = [];
+    let log: TenantLog | undefined;
+    for (let index = 0; index < items.length; index++) {
+      if (index % SLICE_EVENTS === SLICE_EVENTS - 1) await turn();
+      try {
+        let event = takeIn(gate, request.access, parsed(items[index]!), undefined);
+        if (event instanceof Promise) event = await event;
+        requireSameLog(log, event);
+        log = event.log;
+        prepared.push(event.prepared);
+        results.push(undefined);
+      } catch (error) {
+        const problem = itemProblem(error, `${at}/${index}`);
+        if (!partial || problem.status >= 500) throw problem;
+        results.push(problemBody(problem));
+      }
+    }
+    return { log, prepared, results };
   }
 }
 
-function valueOf(item: JsonItem): JsonValue {
+function parsed(item: JsonItem): JsonValue {
   if ("error" in item) throw item.error;
   return item.value;
 }
 
-function prepare(access: Access, log: TenantLog, event: Event, headerKey: string | undefined): PreparedEvent {
-  if (log.status !== "active") {
-    throw new Problem(
-      403,
-      "forbidden",
-      `The tenant "${log.slug}" is ${log.status}: it can be read and not written to, until the operator reactivates it.`,
-    );
-  }
-  const { serviceId = event.service_id ?? DEFAULT_SERVICE } = access;
-  if (event.service_id !== undefined && event.service_id !== serviceId) {
-    throw new Problem(403, "forbidden", "The credential is bound to another service.", {
-      errors: [{ path: "/service_id", message: `must be "${serviceId}", or be left out` }],
-    });
-  }
-  const key = event.idempotency_key ?? headerKey;
-  if (headerKey !== undefined && key !== headerKey) {
-    throw new Problem(
-      400,
-      "invalid-request",
-      "The header and the body name different idempotency keys: send one of them.",
-      {
-        errors: [{ path: "/idempotency_key", message: "differs from the Idempotency-Key header" }],
-      },
-    );
-  }
-  return prepareEvent(log, event, serviceId, key);
+function requireSameLog(log: TenantLog | undefined, event: Intake): void {
+  if (log === undefined || log.logId === event.log.logId) return;
+  throw new Problem(
+    400,
+    "invalid-request",
+    "The events of a bulk request are one tenant's: send the others in another.",
+    {
+      errors: [{ path: "/tenant_id", message: "names another tenant than the events before it" }],
+    },
+  );
 }
 
-function keyHeader(request: FastifyRequest): string | undefined {
-  const key = request.headers["idempotency-key"];
-  if (key === undefined) return undefined;
-  if (typeof key === "string" && key.length > 0 && Buffer.byteLength(key) <= MAX_KEY_BYTES) return key;
-  throw new Problem(400, "invalid-request", "The idempotency key is not usable.", {
-    errors: [{ path: "Idempotency-Key", message: `must have 1 to ${MAX_KEY_BYTES} bytes` }],
+function refuseKeyHeader(request: FastifyRequest): void {
+  if (keyHeader(request) === undefined) return;
+  const detail = "Idempotency-Key names one event: give each event of a bulk request its own idempotency_key.";
+  throw new Problem(400, "invalid-request", detail, {
+    errors: [{ path: "Idempotency-Key", message: "is not taken here" }],
   });
 }
 

@@ -1,0 +1,109 @@
+/**
+ * The server under test: started as a user starts it, on a fresh data directory, with its own PostgreSQL and default settings.
+ */
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdir, mkdtemp, readFile, rm, watch } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
+import { startProgram, stopProgram } from "./child.ts";
+import type { LoadJob } from "./load-program.ts";
+
+const PROGRAM = "../packages/cli/src/main.ts";
+const CREDENTIALS = "credentials.json";
+
+/** A server that listens. */
+export interface Tallystick {
+  readonly url: string;
+  readonly dataDir: string;
+  /** Headers of a client that may do everything in the default tenant. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** A superuser's, of the PostgreSQL that the server runs: yardsticks use the same instance. */
+  readonly databaseUrl: string;
+  /** Entries in the default tenant's log, by its head. */
+  size(): Promise<number>;
+  /** A job for the load generator, on this server. */
+  job(connections: number, send: LoadJob["send"]): LoadJob;
+  /** Stops server and PostgreSQL, and removes the data. */
+  stop(): Promise<void>;
+}
+
+/** @param profileDir where the server's CPU profile is written when it ends. */
+export async function startTallystick({ profileDir }: { profileDir?: string | undefined } = {}): Promise<Tallystick> {
+  const place = await mkdtemp(join(tmpdir(), "tallystick-bench-"));
+  await chmod(place, 0o711); // run by root, PostgreSQL has a user of its own, who has to pass through
+  const dataDir = join(place, "data");
+  await mkdir(dataDir, { mode: 0o711 });
+  const server = startProgram(PROGRAM, {
+    args: ["serve"],
+    nodeOptions: profileDir === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`],
+    // Nothing else of ours: a DATABASE_URL that happens to be set would be measured instead.
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, PORT: "0", DATA_DIR: dataDir, LOG_LEVEL: "WARNING" },
+    cwd: place,
+  });
+  const remove = () => rm(place, { recursive: true, force: true });
+  try {
+    const { url, api_key, database_url } = await credentialsOf(server, dataDir);
+    const headers = { Authorization: `Bearer ${api_key}` };
+    return {
+      url,
+      dataDir,
+      headers,
+      databaseUrl: database_url,
+      size: () => logSize(database_url),
+      job: (connections, send) => ({ url, headers, connections, send }),
+      stop: async () => {
+        await stopProgram(server);
+        await remove();
+      },
+    };
+  } catch (error) {
+    await stopProgram(server);
+    await remove();
+    throw error;
+  }
+}
+
+/** The server writes its credentials once it listens. */
+async function credentialsOf(
+  server: ChildProcess,
+  dataDir: string,
+): Promise<{ url: string; api_key: string; database_url: string }> {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const ended = once(server, "exit", { signal }).then(([code]) => {
+    throw new Error(`the server ended (${code}) before it listened`);
+  });
+  const written = (async () => {
+    for await (const { filename } of watch(dataDir, { signal })) if (filename === CREDENTIALS) return;
+  })();
+  try {
+    await Promise.race([ended, written]);
+    return JSON.parse(await readFile(join(dataDir, CREDENTIALS), "utf8"));
+  } finally {
+    controller.abort();
+    await Promise.allSettled([ended, written]);
+  }
+}
+
+async function logSize(databaseUrl: string): Promise<number> {
+  return withClient(databaseUrl, async (client) => {
+    const { rows } = await client.query<{ size: string }>(
+      `select heads.size from tallystick.heads join tallystick.logs on logs.id = heads.log_id
+       where logs.slug = 'default' order by heads.size desc limit 1`,
+    );
+    return Number(rows[0]?.size ?? 0);
+  });
+}
+
+/** Runs `work` on a connection of its own. */
+export async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: url, application_name: "tallystick bench" });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * `tallystick verify`: reads every entry again and says whether anything was changed.
+ */
+import { loadConfig } from "@tallystick/server/config";
+import { verifyDatabase } from "@tallystick/server/log/verify";
+import type { VerifyProblem, VerifyReport } from "@tallystick/server/log/verify-report";
+import { Command, Option } from "commander";
+import { Client } from "pg";
+import { openApi } from "../api.ts";
+import { withDatabase } from "../connect.ts";
+import { CliError, describeError } from "../errors.ts";
+import { note, print, printJson } from "../output.ts";
+import { progressLine } from "../progress.ts";
+import { ownCommand, shellWord } from "../shell.ts";
+import { type NextCommand, reportLines } from "../verify-text.ts";
+
+/** For scripts: never to be confused with each other. */
+const EXIT = { good: 0, tampered: 1, notChecked: 2 } as const;
+
+interface Options {
+  readonly database?: string;
+  readonly server?: string;
+  readonly apiKey?: string;
+  readonly tenant?: string;
+  readonly service?: string;
+  readonly json?: true;
+}
+
+export function verifyCommand(): Command {
+  return new Command("verify")
+    .description("check every entry, every service's chain and the tree; name what was changed")
+    .option("--database <url>", "a database; default: that of the settings, or the server's own in DATA_DIR")
+    .addOption(
+      new Option("--server <url>", "ask a server to check itself, which takes its word for it").conflicts("database"),
+    )
+    .option("--api-key <key>", "with --server: a key with scope verify; default: API_KEY, else credentials.json")
+    .option("--tenant <id or slug>", "one tenant; default: all in a database, the key's own at a server")
+    .option("--service <id>", "one service's chain")
+    .option("--json", "print the reports as JSON")
+    .addHelpText(
+      "after",
+      `
+Exits with 0 where all is good, 1 where tampering was found, 2 where it could not be checked.
+
+Examples:
+  $ tallystick verify
+  $ tallystick verify --tenant acme --service orders
+  $ tallystick verify --database postgres://tallystick_auditor:secret@db/tallystick --json`,
+    )
+    .action(async (options: Options) => {
+      try {
+        process.exitCode = await verify(options);
+      } catch (error) {
+        note(`tallystick: could not check: ${describeError(error)}`);
+        process.exitCode = EXIT.notChecked;
+      }
+    });
+}
+
+async function verify(options: Options): Promise<number> {
+  const reports: VerifyReport[] = [];
+  const show = (report: VerifyReport, next: NextCommand) => {
+    reports.push(report);
+    if (!options.json) print(reportLines(report, next).join("\n"));
+  };
+  if (options.server === undefined) await verifyInDatabase(options, (report) => show(report, sqlFor(options)));
+  else await verifyAtServer(options, (report) => show(report, curlFor(options.server!)));
+  if (options.json) printJson(reports);
+  if (reports.length === 0) throw new CliError("there is no log: nothing was checked");
+
+  const problems = reports.flatMap((report) => report.problems);
+  const unknown = problems.filter(isNotCheckable).length;
+  const code =
+    problems.length > unknown || (unknown === 0 && reports.some(({ ok }) => !ok))
+      ? EXIT.tampered
+      : unknown > 0
+        ? EXIT.notChecked
+        : EXIT.good;
+  if (!options.json) print(verdict(code, reports));
+  return code;
+}
+
+/** Made by a newer version: neither good nor bad. */
+function isNotCheckable({ kind }: VerifyProblem): boolean {
+  return kind === "unknown_version";
+}
+
+function verdict(code: number, reports: readonly VerifyReport[]): string {
+  const bad = reports.filter(({ ok }) => !ok).length;
+  const logs = `${reports.length} ${reports.length === 1 ? "log" : "logs"}`;
+  const checked = reports.reduce((sum, report) => sum + report.checked, 0);
+  if (code === EXIT.good) return `\nAll good: ${logs}, ${checked} ${checked === 1 ? "entry" : "entries"}.`;
+  if (code === EXIT.tampered)
+    return `\nTAMPERING FOUND in ${bad} of ${logs}. Keep the database as it is until it has been looked into.`;
+  return "\nNot everything could be checked: run the newer version of Tallystick that wrote it.";
+}
+
+async function verifyInDatabase(options: Options, show: (report: VerifyReport) => void): Promise<void> {
+  const config = loadConfig();
+  const progress = progressLine();
+  await withDatabase({ config, url: options.database }, async ({ url }) => {
+    await requireSight(url);
+    try {
+      const { tenant, service } = options;
+      for await (const report of verifyDatabase(url, { tenant, service, onProgress: progress.update })) {
+        progress.clear();
+        show(report);
+      }
+    } finally {
+      progress.clear();
+    }
+  });
+}
+
+/**
+ * Whether the role sees every tenant's rows: to one that does not, every entry looks as if it were missing.
+ * @throws {CliError}
+ */
+async function requireSight(url: string): Promise<void> {
+  const client = new Client({ connectionString: url, application_name: "tallystick verify" });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ migrated: boolean; role: string }>(
+      "select to_regclass('tallystick.entries') is not null as migrated, current_user as role",
+    );
+    const { migrated, role } = rows[0]!;
+    if (!migrated) throw new CliError("the database has no schema tallystick: is it the right one?");
+    const { rows: sight } = await client.query<{ all: boolean }>(
+      `select rolsuper or rolbypassrls or pg_has_role(current_user, 'tallystick_auditor', 'usage')
+         or pg_has_role(current_user, 'tallystick_owner', 'usage') as all
+       from pg_roles where rolname = current_user`,
+    );
+    if (sight[0]?.all) return;
+    throw new CliError(
+      `the role "${role}" does not see every tenant's entries: name a URL of tallystick_auditor by --database, or set DATABASE_ADMIN_URL`,
+    );
+  } finally {
+    await client.end();
+  }
+}
+
+async function verifyAtServer(options: Options, show: (report: VerifyReport) => void): Promise<void> {
+  const api = await openApi(loadConfig(), options, "api-key");
+  const query = options.service === undefined ? "" : `?${new URLSearchParams({ service_id: options.service })}`;
+  const report = await api.request<VerifyReport>("POST", `/v1/admin/verify-chain${query}`);
+  if (!Array.isArray(report.problems) || typeof report.ok !== "boolean")
+    throw new CliError(`${options.server} did not answer with a report`);
+  show({ ...report, erased: report.erased ?? 0 });
+}
+
+/** The rows behind a problem, as the auditor sees them. */
+function sqlFor(options: Options): NextCommand {
+  const database = options.database === undefined ? "" : "--database <the same URL> ";
+  return ({ log }, { seq, kind }) => {
+    const ofLog = `log_id = (select id from logs where name = '${log}')`;
+    const query =
+      kind === "enforcement"
+        ? "select tgrelid::regclass, tgname, tgenabled from pg_trigger where not tgisinternal order by 1"
+        : seq !== null
+          ? `select seq, id, recorded_at, encode(leaf_hash, 'hex') as leaf_hash, leaf from entries where ${ofLog} and seq = ${seq}`
+          : kind === "head"
+            ? `select size, recorded_at, encode(root, 'hex') as root from heads where ${ofLog} order by size desc limit 10`
+            : kind === "service_head"
+              ? `select service_id, seq, encode(leaf_hash, 'hex') as leaf_hash from service_heads where ${ofLog} order by 1, 2 desc limit 10`
+              : kind === "tile"
+                ? `select level, index, encode(root, 'hex') as root from tiles where ${ofLog} order by 1, 2`
+                : undefined;
+    return query && ownCommand(`sql ${database}"${query}"`);
+  };
+}
+
+function curlFor(server: string): NextCommand {
+  return (_report, { id }) =>
+    id === null
+      ? undefined
+      : `curl -sS ${shellWord(`${server.replace(/\/+$/, "")}/v1/logs/${id}`)} -H "Authorization: Bearer $API_KEY"`;
+}

@@ -1,0 +1,47 @@
+/**
+ * Errors that are told to people as they are, and everything else, which is shown with its stack.
+ */
+import { ConfigError } from "@tallystick/server/config";
+import { EmbeddedPostgresError } from "@tallystick/server/db/embedded";
+import { MigrationError } from "@tallystick/server/db/migrate";
+import { UnknownTenantError } from "@tallystick/server/log/verify";
+import { StartError } from "@tallystick/server/start-error";
+import { DatabaseError } from "pg";
+
+/** A failure whose message says all that a person needs, how to mend it included. */
+export class CliError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "CliError";
+  }
+}
+
+const TOLD_AS_THEY_ARE = [CliError, ConfigError, StartError, EmbeddedPostgresError, MigrationError, UnknownTenantError];
+
+/** What a failure says on a terminal: its message where it was foreseen, with the stack where it was not. */
+export function describeError(error: unknown): string {
+  if (TOLD_AS_THEY_ARE.some((kind) => error instanceof kind)) return (error as Error).message;
+  if (error instanceof DatabaseError) return `PostgreSQL: ${databaseMessage(error)}`;
+  if (isUnreachable(error))
+    return `PostgreSQL cannot be reached (${messageOf(error)}): check that it runs, and the URL`;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+/** PostgreSQL's own words: message, detail and hint. */
+export function databaseMessage(error: DatabaseError): string {
+  const parts = [error.message, error.detail && `DETAIL: ${error.detail}`, error.hint && `HINT: ${error.hint}`];
+  return parts.filter(Boolean).join("\n");
+}
+
+const UNREACHABLE = ["ECONNREFUSED", "ENOTFOUND", "ETIMEDOUT", "EHOSTUNREACH", "ECONNRESET", "EAI_AGAIN"];
+
+function isUnreachable(error: unknown): boolean {
+  const code = (error as { code?: unknown }).code;
+  return error instanceof Error && typeof code === "string" && UNREACHABLE.includes(code);
+}
+
+/** Also of an AggregateError, which is what Node throws where a name has several addresses, and whose own message is empty. */
+export function messageOf(error: unknown): string {
+  if (error instanceof AggregateError) return error.errors.map(messageOf).join("; ");
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,63 @@
+#!/usr/bin/env node
+/**
+ * `tallystick`: the commands, and what their failures look like.
+ */
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { apiKeysCommand } from "./commands/api-keys.ts";
+import { configCommand } from "./commands/config.ts";
+import { demoCommand } from "./commands/demo.ts";
+import { migrateCommand } from "./commands/migrate.ts";
+import { serveCommand } from "./commands/serve.ts";
+import { sqlCommand } from "./commands/sql.ts";
+import { tenantsCommand } from "./commands/tenants.ts";
+import { verifyCommand } from "./commands/verify.ts";
+import { describeError } from "./errors.ts";
+
+/** Of a command line that makes no sense. */
+const USAGE_EXIT_CODE = 2;
+
+const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
+  version: string;
+};
+
+const program = new Command("tallystick")
+  .description("An append-only audit log on PostgreSQL whose every answer can be checked.")
+  .version(version)
+  .showHelpAfterError("(see --help)")
+  .exitOverride()
+  .addCommand(serveCommand())
+  .addCommand(migrateCommand())
+  .addCommand(verifyCommand())
+  .addCommand(demoCommand())
+  .addCommand(sqlCommand())
+  .addCommand(tenantsCommand())
+  .addCommand(apiKeysCommand())
+  .addCommand(configCommand());
+inherit(program);
+
+/** Subcommands end as the program does: by throwing. */
+function inherit(parent: Command): void {
+  for (const command of parent.commands) {
+    command.copyInheritedSettings(parent);
+    inherit(command);
+  }
+}
+
+// A reader that has seen enough (head, less) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(0);
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Commander has said what is wrong; help and --version come here as well, with 0.
+    process.exitCode = error.exitCode === 0 ? 0 : USAGE_EXIT_CODE;
+  } else {
+    process.stderr.write(`tallystick: ${describeError(error)}\n`);
+    process.exit(1);
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * Reports of a verification as lines for people: every entry that is wrong, what is wrong with it, and what to look at next.
+ */
+import type { VerifyProblem, VerifyReport } from "@tallystick/server/log/verify-report";
+import { visible } from "./table.ts";
+
+/** How to look at what a problem names; undefined where there is nothing to show. */
+export type NextCommand = (report: VerifyReport, problem: VerifyProblem) => string | undefined;
+
+/** The slug of the tenant (or `<slug>.<n>` of a successor) whose log it is: names of logs are `<origin>/<slug>`. */
+export function tenantOf(report: VerifyReport): string {
+  return report.log.slice(report.log.lastIndexOf("/") + 1);
+}
+
+/** One report. `next` adds a command for each entry that is named. */
+export function reportLines(report: VerifyReport, next?: NextCommand): string[] {
+  const { ok, log, size, root, checked, erased, problems } = report;
+  const entries = `${checked} of ${size} ${size === 1 ? "entry" : "entries"} checked`;
+  const gone = erased === 0 ? "" : `, ${erased} erased ${erased === 1 ? "value" : "values"}`;
+  const lines = [`${ok ? "good" : "BAD "}  ${log}  ${entries}${gone}`, `      size ${size}, root ${root}`];
+  let shown: number | null | undefined;
+  problems.forEach((problem, index) => {
+    if (problem.seq === null || problem.seq !== shown) lines.push(headingOf(report, problem));
+    shown = problem.seq;
+    lines.push(...problemLines(problem));
+    // After the last problem of an entry, so that the command stands once.
+    const last = problem.seq === null || problems[index + 1]?.seq !== problem.seq;
+    const command = last ? next?.(report, problem) : undefined;
+    if (command !== undefined) lines.push(`        see it: ${command}`);
+  });
+  return lines;
+}
+
+function headingOf(report: VerifyReport, { seq, id }: VerifyProblem): string {
+  if (seq === null) return `    tenant ${tenantOf(report)}`;
+  return `    tenant ${tenantOf(report)}, seq ${seq}${id === null ? "" : `, id ${id}`}`;
+}
+
+function problemLines({ kind, field, stored, expected, detail }: VerifyProblem): string[] {
+  const lines = [`      ${kind}${field === undefined ? "" : ` (${field})`}: ${visible(detail)}`];
+  if (stored !== undefined) lines.push(`        stored   ${visible(stored)}`);
+  if (expected !== undefined) lines.push(`        expected ${visible(expected)}`);
+  return lines;
+}

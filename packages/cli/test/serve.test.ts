@@ -1,0 +1,130 @@
+import { readFile, stat } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { cleanUp, type Program, run, type Settings, shell, start, temporaryDirectory } from "./cli.ts";
+
+let cwd: string;
+let settings: Settings;
+
+beforeEach(async () => {
+  cwd = await temporaryDirectory();
+  settings = { DATA_DIR: join(cwd, "data"), PORT: "0" };
+});
+afterEach(cleanUp);
+
+async function serve(more: Settings = {}): Promise<Program> {
+  const program = start(["serve"], { ...settings, ...more }, cwd);
+  await program.said("Tallystick is ready at");
+  return program;
+}
+
+async function stop(program: Program) {
+  program.child.kill("SIGTERM");
+  return program.ended;
+}
+
+/** The line below the one that reads so. */
+function lineAfter(output: string, heading: string): string {
+  const lines = output.split("\n");
+  return lines[lines.findIndex((line) => line.startsWith(heading)) + 1]!.trim();
+}
+
+describe("serve", () => {
+  test("prints credentials and lines that work as pasted, at the first start only", async () => {
+    const first = await serve();
+    await first.said("verify\n");
+    const credentials = JSON.parse(await readFile(join(cwd, "data/credentials.json"), "utf8")) as Record<
+      string,
+      string
+    >;
+    expect(first.stdout).toContain(`tenant       default`);
+    expect(first.stdout).toContain(`admin token  ${credentials.admin_token}`);
+    expect(first.stdout).toContain(`API key      ${credentials.api_key}`);
+    expect((await stat(join(cwd, "data/credentials.json"))).mode & 0o777).toBe(0o600);
+
+    const recorded = await shell(lineAfter(first.stdout, "Record a first event"), cwd);
+    expect(JSON.parse(recorded.stdout)).toMatchObject({ seq: 0, duplicate: false });
+    const listed = await shell(lineAfter(first.stdout, "List what is recorded"), cwd);
+    expect(JSON.parse(listed.stdout)).toMatchObject({ data: [{ seq: 0, event: { action: "user.login" } }] });
+
+    const firstEnd = await stop(first);
+    expect(firstEnd.code).toBe(0);
+    for (const line of firstEnd.stderr.trim().split("\n")) expect(() => JSON.parse(line) as unknown).not.toThrow();
+    expect(firstEnd.stderr).not.toMatch(/tally_|tallyadmin_/);
+
+    const second = await serve();
+    const again = await shell(
+      `curl -sS ${second.stdout.trim().split(" ").at(-1)}/v1/logs -H 'Authorization: Bearer ${credentials.api_key}'`,
+      cwd,
+    );
+    expect(JSON.parse(again.stdout)).toMatchObject({ data: [{ seq: 0 }] });
+    const secondEnd = await stop(second);
+    expect(secondEnd.code).toBe(0);
+    expect(secondEnd.stdout).toMatch(/^Tallystick is ready at http:\/\/127\.0\.0\.1:\d+\n$/);
+  });
+
+  test("does not show secrets that the operator chose; its lines work all the same", async () => {
+    const chosen = { API_KEY: "chosen-by-the-operator-1", ADMIN_TOKEN: "chosen-by-the-operator-2" };
+    const program = await serve(chosen);
+    await program.said("verify\n");
+    const recorded = await shell(lineAfter(program.stdout, "Record a first event"), cwd);
+    expect(JSON.parse(recorded.stdout)).toMatchObject({ seq: 0 });
+    const { stdout, stderr } = await stop(program);
+    expect(stdout + stderr).not.toContain("chosen-by-the-operator");
+  });
+
+  test("takes a repeated signal as the same request", async () => {
+    const program = await serve();
+    program.child.kill("SIGTERM");
+    program.child.kill("SIGINT");
+    program.child.kill("SIGTERM");
+    expect((await program.ended).code).toBe(0);
+  });
+
+  test("starts on what a server left that was killed", async () => {
+    const killed = await serve();
+    killed.child.kill("SIGKILL");
+    await killed.ended;
+    expect((await stop(await serve())).code).toBe(0);
+  });
+
+  test("stops when it is told to while it starts", async () => {
+    const program = start(["serve"], settings, cwd);
+    await program.said("PostgreSQL");
+    expect((await stop(program)).code).toBe(0);
+  });
+
+  test("ends with a stack after an error that nobody foresaw", async () => {
+    const fault = 'process.on("SIGUSR2", () => { throw new Error("nobody foresaw this"); })';
+    const program = await serve({ NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(fault)}` });
+    program.child.kill("SIGUSR2");
+    const { code, stderr } = await program.ended;
+    expect(code).toBe(1);
+    const last = JSON.parse(stderr.trim().split("\n").at(-1)!) as { level: string; err: { stack: string } };
+    expect(last).toMatchObject({ level: "fatal", err: { message: "nobody foresaw this" } });
+    expect(last.err.stack).toMatch(/^\s+at /m);
+  });
+
+  test("names the cure for a taken port, without a stack", async () => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => other.once("listening", resolve));
+    const { port } = other.address() as { port: number };
+    try {
+      const { code, stderr } = await run(["serve"], { ...settings, PORT: String(port) }, cwd);
+      expect(code).toBe(1);
+      expect(stderr).toContain(`tallystick: port ${port} is taken by another program`);
+      expect(stderr).toContain(`PORT=${port + 1}`);
+      expect(stderr).not.toMatch(/^\s+at /m);
+    } finally {
+      other.close();
+    }
+  });
+
+  test("refuses settings that cannot be used, without a stack", async () => {
+    const { code, stderr } = await run(["serve"], { ...settings, PORT: "http" }, cwd);
+    expect(code).toBe(1);
+    expect(stderr).toContain("PORT");
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+});

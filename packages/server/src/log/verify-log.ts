@@ -1,0 +1,417 @@
+/**
+ * Verification of a log: every entry, column, opening, tile, head and chain that the database holds, against what the leaves
+ * say (docs/spec, sections 3 and 8). Memory does not grow with the log, and no transaction is held for longer than a batch.
+ */
+import { TILE_WIDTH } from "@tallystick/core/tree";
+import { ChainCheck } from "./verify-chains.ts";
+import type { CheckedEntry, LogIdentity } from "./verify-entry.ts";
+import { checkOpenings } from "./verify-openings.ts";
+import {
+  type Batch,
+  type Pinned,
+  readBatch,
+  readBeyond,
+  readPinned,
+  readStrays,
+  readTile,
+  type Snapshot,
+  type Span,
+  type StrayRow,
+} from "./verify-read.ts";
+import { ProblemList, type VerifyReport } from "./verify-report.ts";
+import { checkTile, hashIn } from "./verify-tiles.ts";
+import { type HeadRow, TreeCheck } from "./verify-tree.ts";
+
+export interface VerifyOptions {
+  /** Verifies the chain of this service alone: its entries, their columns and openings, and its heads; not the tree. */
+  readonly serviceId?: string | undefined;
+  /** Ends the verification, which then rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** Told after each batch how many of the log's positions have been gone through. */
+  readonly onProgress?: ((checked: number, size: number) => void) | undefined;
+}
+
+// 16 tiles: some 4 MB of rows.
+const BATCH_SIZE = 16 * TILE_WIDTH;
+const STRAYS_AT_ONCE = 1_000;
+const EMPTY_ROOT = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/**
+ * Verifies a log up to the head that is the newest when it begins. Nothing is taken from the database on trust but the newest
+ * head's root, which receipts and witnesses check.
+ *
+ * @param snapshot runs each of the reads, in a transaction of its own; two may be under way at once.
+ * @returns what is wrong. A log that was changed is no error.
+ * @throws what `snapshot` throws, where the database could not be read: nothing is then known.
+ */
+export async function verifyLog(
+  snapshot: Snapshot,
+  log: LogIdentity,
+  options: VerifyOptions = {},
+): Promise<VerifyReport> {
+  const pinned = await snapshot((client) => readPinned(client, log));
+  const verification = new Verification(snapshot, log, pinned, options);
+  await verification.run();
+  return verification.report();
+}
+
+class Verification {
+  readonly #snapshot: Snapshot;
+  readonly #log: LogIdentity;
+  readonly #pinned: Pinned;
+  readonly #options: VerifyOptions;
+  readonly #size: number;
+  readonly #problems = new ProblemList();
+  readonly #tree: TreeCheck;
+  readonly #chains: ChainCheck;
+  #checked = 0;
+  #erased = 0;
+  /** Time of the entries since the last head. */
+  #commitTime: string | undefined;
+  #newestTime = "";
+  #lastId: string | null = null;
+  #missing: { from: number; to: number } | undefined;
+
+  constructor(snapshot: Snapshot, log: LogIdentity, pinned: Pinned, options: VerifyOptions) {
+    this.#snapshot = snapshot;
+    this.#log = log;
+    this.#pinned = pinned;
+    this.#options = options;
+    this.#size = pinned.head?.size ?? 0;
+    this.#tree = new TreeCheck(this.#problems);
+    this.#chains = new ChainCheck(log, this.#problems);
+  }
+
+  async run(): Promise<void> {
+    const { serviceId, signal, onProgress } = this.#options;
+    const wholeLog = serviceId === undefined;
+    this.#checkPinned();
+    for await (const batch of this.#batches()) {
+      signal?.throwIfAborted();
+      this.#problems.addAll(batch.problems);
+      this.#checked += batch.entries.length;
+      if (wholeLog) this.#walk(batch);
+      else this.#walkChain(batch);
+      this.#erased += checkOpenings(this.#log, batch.entries, this.#openingsOf(batch), this.#problems);
+      for (const tile of this.#tree.takeTiles()) {
+        const stored = tile.level === 0 ? batch.tiles.get(tile.index) : undefined;
+        checkTile(
+          this.#log,
+          tile,
+          stored ?? (await this.#snapshot((client) => readTile(client, this.#log, tile.level, tile.index))),
+          this.#problems,
+        );
+      }
+      onProgress?.(batch.span.to, this.#size);
+    }
+    this.#reportMissing();
+    this.#tree.finish();
+    this.#chains.finish(this.#pinned.services, serviceId);
+    if (wholeLog) await this.#checkStrays();
+  }
+
+  report(): VerifyReport {
+    return {
+      ok: this.#problems.count === 0,
+      log: this.#log.name,
+      size: this.#size,
+      root: this.#pinned.head?.root ?? EMPTY_ROOT,
+      checked: this.#checked,
+      erased: this.#erased,
+      problems: this.#problems.list(),
+    };
+  }
+
+  /** The batches of the log in its order; each is read while the one before it is looked at. */
+  async *#batches(): AsyncGenerator<Batch> {
+    let ahead: Promise<Batch[]> | undefined;
+    try {
+      for (const span of this.#batchSpans()) {
+        const current = ahead;
+        ahead = this.#read(span);
+        ahead.catch(() => {}); // met when it is awaited
+        if (current !== undefined) yield* await current;
+      }
+      if (ahead !== undefined) yield* await ahead;
+    } finally {
+      await ahead?.catch(() => {});
+    }
+  }
+
+  *#batchSpans(): Generator<Span> {
+    for (const { from, to, since, until } of this.#pinned.spans) {
+      for (let start = from; start < to; ) {
+        const end = Math.min(to, (Math.floor(start / BATCH_SIZE) + 1) * BATCH_SIZE);
+        yield { from: start, to: end, since, until };
+        start = end;
+      }
+    }
+  }
+
+  /** Reads a batch. Where a row cannot be read it is found by halving, and everything else is read around it. */
+  async #read(span: Span): Promise<Batch[]> {
+    const { serviceId } = this.#options;
+    const read = (withEntries: boolean) =>
+      this.#snapshot((client) => readBatch(client, this.#log, span, { serviceId, withEntries }));
+    try {
+      return [await read(true)];
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      const { from, to } = span;
+      if (to - from === 1) {
+        const batch = await read(false);
+        const reason = error instanceof Error ? error.message : String(error);
+        batch.problems.add({
+          seq: from,
+          id: null,
+          kind: "unreadable",
+          detail: `PostgreSQL cannot read the entry at position ${from}: ${reason}`,
+        });
+        return [batch];
+      }
+      const middle = Math.floor((from + to) / 2);
+      return [...(await this.#read({ ...span, to: middle })), ...(await this.#read({ ...span, from: middle }))];
+    }
+  }
+
+  #openingsOf({ entries, openings }: Batch) {
+    if (this.#options.serviceId === undefined) return openings;
+    const ours = new Set(entries.map(({ seq }) => seq));
+    return openings.filter(({ seq }) => ours.has(seq));
+  }
+
+  #checkPinned(): void {
+    const { head, firstHead, extraTiles, gaps } = this.#pinned;
+    for (const { relation, gap } of gaps) {
+      this.#problems.add({ seq: null, id: null, kind: "enforcement", field: relation, detail: `${relation}: ${gap}` });
+    }
+    if (this.#options.serviceId !== undefined) return;
+    if (head === undefined) this.#problems.add({ seq: null, id: null, kind: "head", detail: "the log has no head" });
+    else if (firstHead === undefined)
+      this.#problems.add({
+        seq: null,
+        id: null,
+        kind: "head",
+        detail: "the head of size 0, which is made with the log, is missing",
+      });
+    else this.#head(firstHead);
+    for (const { level, index } of extraTiles.first) {
+      this.#problems.add({
+        seq: null,
+        id: null,
+        kind: "tile",
+        detail: `tile ${level}/${index} is beyond the end of the log`,
+      });
+    }
+    this.#problems.addUnlisted(extraTiles.count - extraTiles.first.length);
+  }
+
+  /** Goes through the positions of a batch: which entries are there, and what surrounds them. */
+  #walk(batch: Batch): void {
+    const { span, entries, heads } = batch;
+    let next = span.from;
+    let nextHead = 0;
+    const lastOfCommit = new Set<number>();
+    let services = new Map<string, number>();
+    const passed = () => {
+      next++;
+      const head = heads[nextHead];
+      if (head?.size !== next) return;
+      nextHead++;
+      this.#head(head);
+      for (const seq of services.values()) lastOfCommit.add(seq);
+      services = new Map();
+    };
+    const skipTo = (to: number) => {
+      while (next < to) {
+        this.#skip(next, this.#sealed(batch, next), next === batch.unreadable);
+        passed();
+      }
+    };
+    for (let i = 0; i < entries.length; ) {
+      let end = i + 1;
+      while (end < entries.length && entries[end]!.seq === entries[i]!.seq) end++;
+      skipTo(entries[i]!.seq);
+      const sealed = this.#sealed(batch, next);
+      const entry = end === i + 1 ? entries[i]! : this.#chooseFrom(entries.slice(i, end), sealed);
+      this.#place(entry, sealed);
+      if (entry.service !== undefined) services.set(entry.service.id, entry.seq);
+      passed();
+      i = end;
+    }
+    skipTo(span.to);
+    this.#chains.checkHeads(entries, batch.serviceHeads, ({ seq }) => lastOfCommit.has(seq), this.#tree.certifiedSize);
+  }
+
+  /** The same for one service's chain, without the tree. */
+  #walkChain({ entries, serviceHeads }: Batch): void {
+    for (const entry of entries) {
+      const { seq, id, computed, stored } = entry;
+      if (computed !== stored) {
+        this.#problems.add({
+          seq,
+          id,
+          kind: "leaf",
+          field: "leaf",
+          stored: computed,
+          expected: stored,
+          detail: "the leaf and its leaf_hash do not belong together: one of them was changed",
+        });
+      }
+      this.#chains.check(entry, undefined, 0);
+    }
+    this.#chains.checkHeads(entries, serviceHeads, () => false, 0);
+  }
+
+  #place(entry: CheckedEntry, sealed: string | undefined): void {
+    this.#reportMissing();
+    const { seq, id, recordedAt } = entry;
+    if (entry.computed === entry.stored) {
+      if (this.#commitTime !== undefined && this.#commitTime !== recordedAt) {
+        this.#problems.add({
+          seq: seq - 1,
+          id: this.#lastId,
+          kind: "head",
+          field: "size",
+          expected: `${seq}`,
+          detail: `the head of size ${seq}, which was recorded at ${this.#commitTime} with this entry, is missing`,
+        });
+      }
+      this.#commitTime = recordedAt;
+      if (recordedAt < this.#newestTime) {
+        this.#problems.add({
+          seq,
+          id,
+          kind: "order",
+          field: "recorded_at",
+          stored: recordedAt,
+          expected: this.#newestTime,
+          detail: "the entry's time is before that of an earlier entry",
+        });
+      } else this.#newestTime = recordedAt;
+    }
+    this.#chains.check(entry, sealed, this.#tree.certifiedSize);
+    this.#tree.append(entry, sealed);
+    this.#lastId = id;
+  }
+
+  #skip(seq: number, sealed: string | undefined, unreadable: boolean): void {
+    this.#chains.gap(seq);
+    this.#tree.skip(sealed);
+    this.#lastId = null;
+    if (unreadable) return;
+    if (this.#missing === undefined) this.#missing = { from: seq, to: seq + 1 };
+    else this.#missing.to = seq + 1;
+  }
+
+  #reportMissing(): void {
+    if (this.#missing === undefined) return;
+    const { from, to } = this.#missing;
+    this.#missing = undefined;
+    const range = to === from + 1 ? `${from}` : `${from} to ${to - 1}`;
+    this.#problems.add({
+      seq: from,
+      id: null,
+      kind: "missing",
+      field: "seq",
+      expected: range,
+      detail: to === from + 1 ? `entry ${range} is missing` : `entries ${range} are missing (${to - from})`,
+    });
+  }
+
+  #head(head: HeadRow): void {
+    const { size, recordedAt, tenantId } = head;
+    const problem = (field: string, stored: string, expected: string, detail: string) =>
+      this.#problems.add({
+        seq: size === 0 ? null : size - 1,
+        id: this.#lastId,
+        kind: "head",
+        field,
+        stored,
+        expected,
+        detail,
+      });
+    if (tenantId !== this.#log.tenantId)
+      problem(
+        "tenant_id",
+        tenantId,
+        this.#log.tenantId,
+        `the head of size ${size} is filed under another tenant than its log`,
+      );
+    if (this.#commitTime !== undefined && this.#commitTime !== recordedAt) {
+      problem(
+        "recorded_at",
+        recordedAt,
+        this.#commitTime,
+        `the head of size ${size} has another time than the entries of its commit`,
+      );
+    }
+    this.#commitTime = undefined;
+    this.#tree.head(head, this.#lastId);
+  }
+
+  /** The hash that the entry's full tile has for it. */
+  #sealed({ tiles }: Batch, seq: number): string | undefined {
+    const index = Math.floor(seq / TILE_WIDTH);
+    const tile = (index + 1) * TILE_WIDTH <= this.#size ? tiles.get(index) : undefined;
+    return tile === undefined ? undefined : hashIn(tile.data, seq % TILE_WIDTH);
+  }
+
+  /** Of several rows for one position, the one that was recorded; the others are named. */
+  #chooseFrom(rows: readonly CheckedEntry[], sealed: string | undefined): CheckedEntry {
+    const chosen =
+      rows.find((row) => row.computed === sealed && !row.misfiled) ??
+      rows.find((row) => row.computed === sealed) ??
+      rows.find((row) => !row.misfiled && row.computed === row.stored) ??
+      rows.find((row) => !row.misfiled) ??
+      rows[0]!;
+    for (const { seq, id, recordedAt } of rows.filter((row) => row !== chosen)) {
+      this.#problems.add({
+        seq,
+        id,
+        kind: "extra",
+        detail: `there is a second row for position ${seq} (recorded_at ${recordedAt})`,
+      });
+    }
+    return chosen;
+  }
+
+  /** Names rows that stand where the log has no entry: among the entries of another time, or beyond the newest head. */
+  async #checkStrays(): Promise<void> {
+    for (const span of this.#pinned.spans) {
+      for (let last: StrayRow | undefined, more = true; more; ) {
+        const rows = await this.#snapshot((client) =>
+          readStrays(client, this.#log, span, this.#size, STRAYS_AT_ONCE, last),
+        );
+        for (const { seq, id, recordedAt } of rows) {
+          this.#problems.add({
+            seq,
+            id,
+            kind: "extra",
+            detail: `there is a row for position ${seq} among entries of another time (recorded_at ${recordedAt})`,
+          });
+        }
+        last = rows.at(-1);
+        more = rows.length === STRAYS_AT_ONCE;
+      }
+    }
+    const { entries, openings } = await this.#snapshot((client) => readBeyond(client, this.#log, STRAYS_AT_ONCE));
+    for (const { seq, id, size } of entries) {
+      this.#problems.add({
+        seq,
+        id,
+        kind: "extra",
+        detail: `the entry lies beyond the newest head, of size ${size}: it was put there, or its head was removed`,
+      });
+    }
+    this.#problems.addUnlisted((entries[0]?.count ?? 0) - entries.length);
+    checkOpenings(this.#log, [], openings, this.#problems);
+  }
+}
+
+/** Whether an error is about the rows, as against the connection, a timeout or a right. */
+function isUnreadable(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  if (typeof code !== "string") return error instanceof RangeError || error instanceof TypeError;
+  return /^(XX|22|54|58)...$/.test(code);
+}

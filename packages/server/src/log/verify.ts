@@ -1,0 +1,92 @@
+/**
+ * Verification of every log of a database, for whoever may read all of it.
+ */
+import pg from "pg";
+import type { LogIdentity } from "./verify-entry.ts";
+import { verifyLog } from "./verify-log.ts";
+import type { Snapshot } from "./verify-read.ts";
+import type { VerifyReport } from "./verify-report.ts";
+
+export interface VerifyDatabaseOptions {
+  /** Id or slug: verifies the logs of this tenant alone. */
+  readonly tenant?: string | undefined;
+  /** Verifies the chain of this service alone, see {@link verifyLog}. */
+  readonly service?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Told after each batch how many of a log's positions have been gone through. */
+  readonly onProgress?:
+    | ((progress: { readonly log: string; readonly checked: number; readonly size: number }) => void)
+    | undefined;
+}
+
+/** Thrown when there is no such tenant: nothing was verified. */
+export class UnknownTenantError extends Error {
+  constructor(tenant: string) {
+    super(`there is no tenant "${tenant}"`);
+    this.name = "UnknownTenantError";
+  }
+}
+
+// The batch that is looked at, and the one that is read meanwhile.
+const CONNECTIONS = 2;
+const BEGIN = "begin isolation level repeatable read read only";
+
+/**
+ * Verifies the logs of a database one after another, the oldest first; each report comes when its log is done.
+ *
+ * @param url a role that sees every tenant's rows: tallystick_auditor, tallystick_owner, or a superuser.
+ * @throws {UnknownTenantError}; what the driver throws where the database cannot be read: what is left is then not verified.
+ */
+export async function* verifyDatabase(url: string, options: VerifyDatabaseOptions = {}): AsyncGenerator<VerifyReport> {
+  const { tenant, service, signal, onProgress } = options;
+  // Statements of a batch are sent without waiting for each other's answers.
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: CONNECTIONS,
+    application_name: "tallystick verify",
+    pipeline: true,
+  });
+  pool.on("error", () => {}); // of idle connections: the next read meets it
+  try {
+    for (const log of await listLogs(pool, tenant)) {
+      yield await verifyLog(snapshotOf(pool), log, {
+        serviceId: service,
+        signal,
+        onProgress: (checked, size) => onProgress?.({ log: log.name, checked, size }),
+      });
+    }
+  } finally {
+    await pool.end();
+  }
+}
+
+function snapshotOf(pool: pg.Pool): Snapshot {
+  return async (work) => {
+    const client = await pool.connect();
+    let broken: Error | undefined;
+    const onError = (error: Error) => {
+      broken = error;
+    };
+    client.on("error", onError);
+    try {
+      await client.query(BEGIN);
+      return await work(client);
+    } finally {
+      // Nothing was written: there is nothing to commit.
+      await client.query("rollback").catch(onError);
+      client.off("error", onError);
+      client.release(broken);
+    }
+  };
+}
+
+async function listLogs(pool: pg.Pool, tenant: string | undefined): Promise<LogIdentity[]> {
+  const { rows } = await pool.query<LogIdentity>(
+    `select l.id as "logId", l.tenant_id as "tenantId", l.name from tallystick.logs l
+     left join tallystick.tenants t on t.id = l.tenant_id
+     where $1::text is null or t.id::text = $1 or t.slug = $1 order by l.id`,
+    [tenant ?? null],
+  );
+  if (rows.length === 0 && tenant !== undefined) throw new UnknownTenantError(tenant);
+  return rows;
+}

@@ -1,0 +1,149 @@
+/**
+ * Real server processes for tests, and what they leave behind taken away again.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import pg from "pg";
+import type { Credentials } from "../credentials.ts";
+import { Api } from "./api.ts";
+
+const ENTRY = fileURLToPath(new URL("./serve.ts", import.meta.url));
+
+export interface ServerOptions {
+  /** Kept where it is given; else a new one, which goes with the server. */
+  readonly dataDir?: string;
+  /** Further options of Node. */
+  readonly execArgv?: readonly string[];
+}
+
+/** A server in a process of its own. */
+export class TestServer {
+  readonly url: string;
+  readonly credentials: Credentials;
+  readonly dataDir: string;
+  /** With the first API key of tenant `default`, which has every scope. */
+  readonly api: Api;
+  /** With the admin token. */
+  readonly operator: Api;
+  readonly #process: Process;
+
+  constructor(process: Process, ready: { url: string; credentials: Credentials }, dataDir: string) {
+    this.#process = process;
+    this.url = ready.url;
+    this.credentials = ready.credentials;
+    this.dataDir = dataDir;
+    this.api = new Api(ready.url, { authorization: `Bearer ${ready.credentials.api_key}` });
+    this.operator = new Api(ready.url, { "x-admin-token": ready.credentials.admin_token });
+  }
+
+  get pid(): number {
+    return this.#process.child.pid!;
+  }
+
+  /** What it has written to stderr. */
+  get said(): string {
+    return this.#process.said;
+  }
+
+  /** SIGTERM; resolves with the exit code once the process has ended. */
+  async stop(): Promise<number | null> {
+    this.#process.child.kill("SIGTERM");
+    return (await this.#process.ended).code;
+  }
+
+  /** SIGKILL; resolves once the process has ended. */
+  async kill(): Promise<void> {
+    this.#process.child.kill("SIGKILL");
+    await this.#process.ended;
+  }
+}
+
+interface Process {
+  readonly child: ChildProcess;
+  said: string;
+  readonly ended: Promise<{ code: number | null }>;
+}
+
+const processes = new Set<Process>();
+const directories = new Set<string>();
+
+/** A directory that {@link stopTestServers} deletes. PostgreSQL's own user can enter it. */
+export async function temporaryDirectory(): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), "tallystick-server-"));
+  directories.add(directory);
+  await chmod(directory, 0o711);
+  return directory;
+}
+
+/**
+ * Starts a server on a free port with these settings and no others; resolves once it listens.
+ * @throws with what it said, where it ends before that.
+ */
+export async function startTestServer(
+  settings: Readonly<Record<string, string>>,
+  { dataDir, execArgv = [] }: ServerOptions = {},
+): Promise<TestServer> {
+  const directory = dataDir ?? join(await temporaryDirectory(), "data");
+  const child = spawn(process.execPath, ["--conditions=source", ...execArgv, ENTRY], {
+    cwd: tmpdir(),
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
+    env: { PATH: process.env.PATH, PORT: "0", DATA_DIR: directory, ...settings },
+  });
+  const ended = once(child, "exit").then(([code]) => ({ code: code as number | null }));
+  const started: Process = { child, said: "", ended };
+  processes.add(started);
+  void ended.then(() => processes.delete(started));
+  child.stderr!.on("data", (chunk) => {
+    started.said += String(chunk);
+  });
+  const ready = await Promise.race([
+    once(child, "message").then(([message]) => message as { url: string; credentials: Credentials }),
+    ended,
+  ]);
+  if ("code" in ready) throw new Error(`the server ended with ${ready.code}: ${started.said}`);
+  return new TestServer(started, ready, directory);
+}
+
+/** Kills every server that this test file started, and deletes its directories. For `afterAll`. */
+export async function stopTestServers(): Promise<void> {
+  await Promise.all(
+    [...processes].map(async ({ child, ended }) => {
+      child.kill("SIGKILL");
+      await ended;
+    }),
+  );
+  for (const directory of directories) await rm(directory, { recursive: true, force: true });
+  directories.clear();
+}
+
+/** Waits for a condition, and fails with what it waited for once the deadline has passed. */
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  { what = String(condition), deadlineMs = 20_000 }: { what?: string; deadlineMs?: number } = {},
+): Promise<void> {
+  const deadline = Date.now() + deadlineMs;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`still not so after ${deadlineMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10)); // the pause between two looks, no wait for time
+  }
+}
+
+/** A new, empty database in the PostgreSQL of `adminUrl`; its superuser's URL. */
+export async function createDatabase(adminUrl: string): Promise<string> {
+  const name = `server_${randomBytes(6).toString("hex")}`;
+  const client = new pg.Client(adminUrl);
+  await client.connect();
+  try {
+    await client.query(`create database ${name}`);
+  } finally {
+    await client.end();
+  }
+  const url = new URL(adminUrl);
+  url.pathname = `/${name}`;
+  return url.href;
+}
