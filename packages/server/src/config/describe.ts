@@ -40,7 +40,7 @@ export function envExample(): string {
   return [
     "# Settings of Tallystick. Copy to .env and uncomment what you change; what stands here is the default.\n" +
       "# Every setting is read from the environment first, then from .env; NAME_FILE=/path reads its value from a file.\n" +
-      "# Generated from the table of settings: npm test compares the two, npm test -- -u writes this file anew.\n",
+      "# Generated from the table of settings: npm test compares the two, npm run generate writes this file anew.\n",
     ...blocks,
   ].join("\n");
 }

@@ -15,6 +15,8 @@ export interface Access {
   readonly serviceId: string | undefined;
   /** The operator may name any tenant, in the request's body too. */
   readonly operator: boolean;
+  /** The operator has named it by header or parameter: a body may then name no other. */
+  readonly named: boolean;
 }
 
 /** What a route asks for. `operator` is the admin token's alone; without a scope the route is open to all. */
@@ -45,11 +47,10 @@ export class Gate {
       if (typeof adminToken !== "string")
         throw unauthenticated('Send an API key as "Authorization: Bearer <key>" or "X-API-Key".');
       this.#checkAdminToken(adminToken);
-      return {
-        log: await this.#tenantOf(namedTenant(request) ?? DEFAULT_TENANT),
-        serviceId: undefined,
-        operator: true,
-      };
+      const [named, again] = namedTenants(request);
+      const log = await this.#tenantOf(named ?? DEFAULT_TENANT);
+      requireSame(log, again);
+      return { log, serviceId: undefined, operator: true, named: named !== undefined };
     }
     // Beside another credential the admin token adds the operator's rights, and the tenant stays that credential's.
     const operator = typeof adminToken === "string";
@@ -64,13 +65,17 @@ export class Gate {
       );
     }
     const log = await this.#tenantOf(key.tenantId);
-    requireTenant(log, namedTenant(request));
-    return { log, serviceId: key.serviceId, operator };
+    for (const named of namedTenants(request)) requireTenant(log, named);
+    return { log, serviceId: key.serviceId, operator, named: false };
   }
 
   /** The log that a body's `tenant_id` names: the operator's choice, for everyone else only their own. */
   async logOf(access: Access, named: string | undefined): Promise<TenantLog> {
     if (named === undefined) return access.log;
+    if (access.named) {
+      requireSame(access.log, named);
+      return access.log;
+    }
     if (access.operator && access.serviceId === undefined) return this.#tenantOf(named);
     requireTenant(access.log, named);
     return access.log;
@@ -89,18 +94,30 @@ export class Gate {
   }
 }
 
-function requireTenant(log: TenantLog, named: string | undefined): void {
-  if (named === undefined || named.toLowerCase() === log.tenantId || named === log.slug) return;
+function isNameOf(log: TenantLog, named: string): boolean {
+  return named.toLowerCase() === log.tenantId || named.toLowerCase() === log.slug;
+}
+
+/** What the operator names twice. */
+function requireSame(log: TenantLog, named: string | undefined): void {
+  if (named === undefined || isNameOf(log, named)) return;
+  throw new Problem(400, "invalid-request", "The request names two tenants: name one.", {
+    errors: [{ path: "/tenant_id", message: `names another tenant than "${log.slug}"` }],
+  });
+}
+
+function requireTenant(log: TenantLog, named: string): void {
+  if (isNameOf(log, named)) return;
   throw new Problem(403, "forbidden", "The credential belongs to another tenant than the one that is named.", {
     errors: [{ path: "tenant_id", message: "must be the credential's own tenant, or be left out" }],
   });
 }
 
-function namedTenant(request: FastifyRequest): string | undefined {
+/** The tenants that the header and the parameter name. */
+function namedTenants(request: FastifyRequest): string[] {
   const header = request.headers["x-tenant-id"];
-  if (typeof header === "string") return header;
   const parameter = (request.query as Record<string, unknown> | undefined)?.tenant_id;
-  return typeof parameter === "string" ? parameter : undefined;
+  return [header, parameter].filter((named) => typeof named === "string");
 }
 
 function secretOf(request: FastifyRequest): string | undefined {

@@ -19,7 +19,10 @@ export const MAX_BULK_EVENTS = 5_000;
 type Media = "json" | "ndjson";
 
 function mediaOf(request: FastifyRequest, accepted: readonly Media[]): Media {
-  const type = request.headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
+  const [type, ...parameters] = (request.headers["content-type"]?.split(";") ?? []).map((part) =>
+    part.trim().toLowerCase(),
+  );
+  requireUtf8(request, parameters);
   const media =
     type === undefined
       ? undefined
@@ -38,6 +41,22 @@ function mediaOf(request: FastifyRequest, accepted: readonly Media[]): Media {
       errors: [{ path: "Content-Type", message: type === undefined ? "is missing" : `"${type}" is not taken here` }],
     },
   );
+}
+
+/** Bytes that are something else than UTF-8 JSON could read as other text than was meant. */
+function requireUtf8(request: FastifyRequest, parameters: readonly string[]): void {
+  const charset = parameters.find((parameter) => parameter.startsWith("charset="))?.slice("charset=".length);
+  const coding = request.headers["content-encoding"];
+  if (charset !== undefined && !/^"?(utf-?8|us-ascii)"?$/.test(charset)) {
+    throw new Problem(415, "unsupported-media-type", "Send the body in UTF-8.", {
+      errors: [{ path: "Content-Type", message: `the charset ${charset} is not taken here` }],
+    });
+  }
+  if (coding !== undefined && coding.toLowerCase() !== "identity") {
+    throw new Problem(415, "unsupported-media-type", "Send the body uncompressed.", {
+      errors: [{ path: "Content-Encoding", message: `"${coding}" is not taken here` }],
+    });
+  }
 }
 
 function textOf(request: FastifyRequest): string {

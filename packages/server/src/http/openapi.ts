@@ -2,6 +2,7 @@
  * OpenAPI 3.1, made from the route schemas; served as JSON and YAML, and as a page at /docs.
  */
 import swagger from "@fastify/swagger";
+import swaggerUi from "@fastify/swagger-ui";
 import type { FastifyInstance } from "fastify";
 
 export async function documentApi(app: FastifyInstance): Promise<void> {
@@ -29,6 +30,14 @@ export async function documentApi(app: FastifyInstance): Promise<void> {
       security: [{ apiKey: [] }, { apiKeyHeader: [] }, { adminToken: [] }],
     },
   });
+  await app.register(swaggerUi, {
+    routePrefix: "/docs",
+    // Everything the page needs is served from here; it sends nothing elsewhere.
+    staticCSP: "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
+    uiConfig: { docExpansion: "list", deepLinking: true, validatorUrl: null },
+    theme: { title: "Tallystick API" },
+  });
+  app.get("/", { schema: { hide: true } }, async (_request, reply) => reply.redirect("/docs"));
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   app.get("/openapi.yaml", { schema: { hide: true } }, async (_request, reply) =>
     reply.type("application/yaml").send(app.swagger({ yaml: true })),

@@ -10,6 +10,7 @@ import { type FieldError, Problem } from "./problem.ts";
 const DEFAULT_LIMIT = 50;
 const MAX_LIMIT = 1_000;
 const BARE_DATE = /^\d{4}-\d{2}-\d{2}$/;
+const LAST_DATE = "9999-12-31";
 const DAY_MS = 86_400_000;
 
 export interface ListQuery {
@@ -78,6 +79,7 @@ function startOf(text: string): string | undefined {
 /** A bare date includes its day: the end is the next day's start. */
 function endOf(text: string): string | undefined {
   if (!BARE_DATE.test(text)) return parseTime(text);
+  if (text === LAST_DATE) return parseTime(`${text}T23:59:59.999999Z`); // there is no next day to name
   const start = parseTime(`${text}T00:00:00Z`);
   return start === undefined ? undefined : parseTime(new Date(Date.parse(start) + DAY_MS).toISOString());
 }

@@ -2,6 +2,7 @@
  * The HTTP server: Fastify, its hooks, and the routes.
  */
 import { randomUUID } from "node:crypto";
+import type { ServerResponse } from "node:http";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, LogController } from "fastify";
 import type { Database } from "../db/database.ts";
 import type { ApiKeys } from "../log/api-keys.ts";
@@ -54,6 +55,11 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     // A line a request costs more than the request; errors are logged below.
     logController: new LogController({ disableRequestLogging: true }),
     requestTimeout: options.requestTimeoutMs,
+    // Node looks for late requests only now and then, every 30 s unless told.
+    http: {
+      connectionsCheckingInterval: Math.min(1_000, options.requestTimeoutMs),
+      headersTimeout: Math.min(60_000, options.requestTimeoutMs),
+    },
     return503OnClosing: false, // a request that arrives while the server drains is still answered
     requestIdHeader: false,
     genReqId: (request) => {
@@ -67,6 +73,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
       const plain: FastifyReply = reply;
       plain
         .code(problem.status)
+        .header("x-request-id", request.id)
         .type("application/problem+json")
         .send({ ...problemBody(problem), request_id: request.id });
     },
@@ -129,9 +136,7 @@ function notFound(app: FastifyInstance, method: string, url: string): Problem {
 /** `/api/v1/...` is `/v1/...`; `/audit-log` is `/v1/logs`. */
 function canonicalUrl(url: string): string {
   if (url.startsWith("/api/v1/")) return url.slice("/api".length);
-  const [path, query] = url.split("?", 2);
-  if (path === "/audit-log" || path === "/audit-log/") return query === undefined ? "/v1/logs" : `/v1/logs?${query}`;
-  return url;
+  return url.replace(/^\/audit-log\/?(?=\?|$)/, "/v1/logs");
 }
 
 /** What Node's HTTP parser refuses never becomes a request: the answer is written by hand. */
@@ -140,14 +145,21 @@ function answerMalformed(error: Error & { code?: string }, socket: import("node:
     socket.destroy(error);
     return;
   }
+  // A request before the malformed one may be under way still: its answer comes first, or this would be taken for it.
+  const { _httpMessage: underWay } = socket as { _httpMessage?: ServerResponse | null };
+  if (underWay?.req.complete && !underWay.writableFinished) {
+    underWay.once("finish", () => answerMalformed(error, socket));
+    return;
+  }
   const problem =
     error.code === "ERR_HTTP_REQUEST_TIMEOUT"
       ? new Problem(408, "request-timeout", "The request did not arrive in time: send it faster, or in parts.")
       : error.code === "HPE_HEADER_OVERFLOW"
         ? new Problem(431, "too-large", "The headers are too large.")
         : new Problem(400, "invalid-request", "This is not well-formed HTTP.");
-  const body = JSON.stringify({ ...problemBody(problem), request_id: randomUUID() });
+  const requestId = randomUUID();
+  const body = JSON.stringify({ ...problemBody(problem), request_id: requestId });
   socket.end(
-    `HTTP/1.1 ${problem.status} ${problemBody(problem).title}\r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${problem.status} ${problemBody(problem).title}\r\nX-Request-Id: ${requestId}\r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
 }

@@ -49,5 +49,5 @@ async function maintain(database: Database, idempotencyWindowDays: number, log: 
 
 async function makePartitions(database: Database, log: Log): Promise<void> {
   const made = await database.query<{ name: string }>("select tallystick.make_partitions($1) as name", [MONTHS_AHEAD]);
-  for (const { name } of made) log.info(`made the partition ${name}`);
+  if (made.length > 0) log.info(`made the partitions ${made.map(({ name }) => name).join(", ")}`);
 }

@@ -26,6 +26,8 @@ export class ChainCheck {
   readonly #log: LogIdentity;
   readonly #problems: ProblemList;
   readonly #newest = new Map<string, Link>();
+  /** The newest entry of each service that has a stored head: its commit may end in a later range. */
+  readonly #headed = new Map<string, CheckedEntry>();
   /** The last position whose entry is missing or cannot be trusted: chains that lead across it start anew behind it. */
   #gapAt = -1;
 
@@ -121,12 +123,12 @@ export class ChainCheck {
 
   /**
    * Compares the stored heads of a range of the log with its entries.
-   * @param entries of the range, in order. @param lastOfCommit whether an entry is the newest of its service in its commit.
+   * @param ended the newest entries of services in commits that have ended, in this range or an earlier one: each has a head.
    */
   checkHeads(
     entries: readonly CheckedEntry[],
     heads: readonly ServiceHeadRow[],
-    lastOfCommit: (entry: CheckedEntry) => boolean,
+    ended: readonly CheckedEntry[],
     certifiedSize: number,
   ): void {
     const stored = new Map<string, Map<number, ServiceHeadRow>>();
@@ -135,27 +137,26 @@ export class ChainCheck {
       if (ofService === undefined) stored.set(head.serviceId, new Map([[head.seq, head]]));
       else ofService.set(head.seq, head);
     }
+    const headed = new Set<CheckedEntry>();
     for (const entry of entries) {
       const { service } = entry;
-      if (service === undefined) continue;
-      const ofService = stored.get(service.id);
-      const head = ofService?.get(service.seq);
-      if (head !== undefined) {
-        ofService!.delete(service.seq);
-        this.#checkHead(entry, head, certifiedSize);
-      } else if (lastOfCommit(entry) && entry.computed === entry.stored) {
-        this.#problems.add({
-          seq: entry.seq,
-          id: entry.id,
-          kind: "service_head",
-          expected: entry.computed,
-          detail: `the head of the chain of "${service.id}" at its number ${service.seq} is missing`,
-        });
-      }
+      const ofService = service === undefined ? undefined : stored.get(service.id);
+      const head = ofService?.get(service!.seq);
+      if (head === undefined) continue;
+      ofService!.delete(head.seq);
+      headed.add(entry);
+      this.#checkHead(entry, head, certifiedSize);
     }
+    for (const entry of ended) {
+      const { seq, id, service, computed, stored: column } = entry;
+      if (service === undefined || computed !== column || headed.has(entry) || this.#headed.get(service.id) === entry)
+        continue;
+      const detail = `the head of the chain of "${service.id}" at its number ${service.seq} is missing`;
+      this.#problems.add({ seq, id, kind: "service_head", expected: computed, detail });
+    }
+    for (const entry of headed) this.#headed.set(entry.service!.id, entry);
     for (const ofService of stored.values()) for (const head of ofService.values()) this.#withoutEntry(head);
   }
-
   #checkHead(entry: CheckedEntry, head: ServiceHeadRow, certifiedSize: number): void {
     const { seq, id, computed, stored } = entry;
     const name = `the head of the chain of "${head.serviceId}" at its number ${head.seq}`;

@@ -93,7 +93,7 @@ export class EntryCheck {
         kind: "leaf",
         field: "leaf",
         stored: text,
-        detail: `${error.message} (seq ${seq})`,
+        detail: error.message,
       });
     }
     if (this.#serviceId !== undefined && leaf?.service.id !== this.#serviceId) return undefined;

@@ -66,6 +66,8 @@ class Verification {
   readonly #chains: ChainCheck;
   #checked = 0;
   #erased = 0;
+  /** The newest entry of each service since the last head. */
+  readonly #commitServices = new Map<string, CheckedEntry>();
   /** Time of the entries since the last head. */
   #commitTime: string | undefined;
   #newestTime = "";
@@ -90,9 +92,8 @@ class Verification {
       signal?.throwIfAborted();
       this.#problems.addAll(batch.problems);
       this.#checked += batch.entries.length;
-      if (wholeLog) this.#walk(batch);
-      else this.#walkChain(batch);
-      this.#erased += checkOpenings(this.#log, batch.entries, this.#openingsOf(batch), this.#problems);
+      const entries = wholeLog ? this.#walk(batch) : this.#walkChain(batch);
+      this.#erased += checkOpenings(this.#log, entries, batch.openings, this.#problems);
       for (const tile of this.#tree.takeTiles()) {
         const stored = tile.level === 0 ? batch.tiles.get(tile.index) : undefined;
         checkTile(
@@ -174,12 +175,6 @@ class Verification {
     }
   }
 
-  #openingsOf({ entries, openings }: Batch) {
-    if (this.#options.serviceId === undefined) return openings;
-    const ours = new Set(entries.map(({ seq }) => seq));
-    return openings.filter(({ seq }) => ours.has(seq));
-  }
-
   #checkPinned(): void {
     const { head, firstHead, extraTiles, gaps } = this.#pinned;
     for (const { relation, gap } of gaps) {
@@ -206,21 +201,21 @@ class Verification {
     this.#problems.addUnlisted(extraTiles.count - extraTiles.first.length);
   }
 
-  /** Goes through the positions of a batch: which entries are there, and what surrounds them. */
-  #walk(batch: Batch): void {
+  /** Goes through the positions of a batch: which entries are there, and what surrounds them. Returns the log's own entries. */
+  #walk(batch: Batch): CheckedEntry[] {
     const { span, entries, heads } = batch;
     let next = span.from;
     let nextHead = 0;
-    const lastOfCommit = new Set<number>();
-    let services = new Map<string, number>();
+    const placed: CheckedEntry[] = [];
+    const ended: CheckedEntry[] = [];
     const passed = () => {
       next++;
       const head = heads[nextHead];
       if (head?.size !== next) return;
       nextHead++;
       this.#head(head);
-      for (const seq of services.values()) lastOfCommit.add(seq);
-      services = new Map();
+      ended.push(...this.#commitServices.values());
+      this.#commitServices.clear();
     };
     const skipTo = (to: number) => {
       while (next < to) {
@@ -235,16 +230,18 @@ class Verification {
       const sealed = this.#sealed(batch, next);
       const entry = end === i + 1 ? entries[i]! : this.#chooseFrom(entries.slice(i, end), sealed);
       this.#place(entry, sealed);
-      if (entry.service !== undefined) services.set(entry.service.id, entry.seq);
+      placed.push(entry);
+      if (entry.service !== undefined) this.#commitServices.set(entry.service.id, entry);
       passed();
       i = end;
     }
     skipTo(span.to);
-    this.#chains.checkHeads(entries, batch.serviceHeads, ({ seq }) => lastOfCommit.has(seq), this.#tree.certifiedSize);
+    this.#chains.checkHeads(placed, batch.serviceHeads, ended, this.#tree.certifiedSize);
+    return placed;
   }
 
   /** The same for one service's chain, without the tree. */
-  #walkChain({ entries, serviceHeads }: Batch): void {
+  #walkChain({ entries, serviceHeads }: Batch): readonly CheckedEntry[] {
     for (const entry of entries) {
       const { seq, id, computed, stored } = entry;
       if (computed !== stored) {
@@ -260,7 +257,8 @@ class Verification {
       }
       this.#chains.check(entry, undefined, 0);
     }
-    this.#chains.checkHeads(entries, serviceHeads, () => false, 0);
+    this.#chains.checkHeads(entries, serviceHeads, [], 0);
+    return entries;
   }
 
   #place(entry: CheckedEntry, sealed: string | undefined): void {
@@ -298,6 +296,7 @@ class Verification {
   #skip(seq: number, sealed: string | undefined, unreadable: boolean): void {
     this.#chains.gap(seq);
     this.#tree.skip(sealed);
+    this.#commitServices.clear(); // which of the services' entries came last, only the missing one would tell
     this.#lastId = null;
     if (unreadable) return;
     if (this.#missing === undefined) this.#missing = { from: seq, to: seq + 1 };
@@ -405,7 +404,16 @@ class Verification {
       });
     }
     this.#problems.addUnlisted((entries[0]?.count ?? 0) - entries.length);
-    checkOpenings(this.#log, [], openings, this.#problems);
+    for (const { seq, pointer } of openings) {
+      this.#problems.add({
+        seq,
+        id: null,
+        kind: "opening",
+        field: "pointer",
+        stored: pointer,
+        detail: "there is an opening beyond the newest head",
+      });
+    }
   }
 }
 

@@ -106,17 +106,16 @@ export class TestDatabase {
 
   /** Changes what is recorded, as only a superuser who has switched every trigger off can. */
   async tamper(statement: string, values: unknown[] = []): Promise<number> {
-    const tables = await this.superuser.query<{ name: string }>(
-      `select format('tallystick.%I', c.relname) as name from pg_class c
-       where c.relnamespace = 'tallystick'::regnamespace and c.relkind in ('r', 'p') order by c.relkind desc`,
+    const { rows } = await this.superuser.query<{ disable: string; enable: string }>(
+      `select format('alter table %s disable trigger %I', tgrelid::regclass, tgname) as disable,
+         format('alter table %s enable always trigger %I', tgrelid::regclass, tgname) as enable
+       from pg_trigger where not tgisinternal`,
     );
-    const all = (change: string) =>
-      tables.rows.map(({ name }) => `alter table ${name} ${change} trigger user`).join(";");
     await this.superuser.query("begin");
     try {
-      await this.superuser.query(all("disable"));
+      await this.superuser.query(rows.map(({ disable }) => disable).join(";"));
       const { rowCount } = await this.superuser.query(statement, values);
-      await this.superuser.query(all("enable always"));
+      await this.superuser.query(rows.map(({ enable }) => enable).join(";"));
       await this.superuser.query("commit");
       return rowCount ?? 0;
     } catch (error) {

@@ -2,15 +2,14 @@
  * Real server processes for tests, and what they leave behind taken away again.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import pg from "pg";
 import type { Credentials } from "../credentials.ts";
 import { Api } from "./api.ts";
+import type { TestDatabase } from "./log.ts";
 
 const ENTRY = fileURLToPath(new URL("./serve.ts", import.meta.url));
 
@@ -133,17 +132,10 @@ export async function until(
   }
 }
 
-/** A new, empty database in the PostgreSQL of `adminUrl`; its superuser's URL. */
-export async function createDatabase(adminUrl: string): Promise<string> {
-  const name = `server_${randomBytes(6).toString("hex")}`;
-  const client = new pg.Client(adminUrl);
-  await client.connect();
-  try {
-    await client.query(`create database ${name}`);
-  } finally {
-    await client.end();
-  }
-  const url = new URL(adminUrl);
-  url.pathname = `/${name}`;
-  return url.href;
+/** The settings of a server on a test's database, logged in as the least roles; by way of a proxy where `through` leads there. */
+export function databaseSettings(test: TestDatabase, through: (url: string) => string = (url) => url) {
+  return {
+    DATABASE_URL: through(test.url("tallystick_writer")),
+    DATABASE_READER_URL: through(test.url("tallystick_reader")),
+  };
 }
