@@ -11,9 +11,10 @@ language sql immutable strict parallel safe set search_path = pg_catalog, pg_tem
 $$;
 grant execute on function tallystick.term(text, text, bigint) to public;
 
--- Whether an entry has all of these terms and none of those; both without the block.
+-- Whether an entry has all of these terms and none of those; both without the block. Without settings of its own, so that it is
+-- inlined where it is used; the functions that use it fix the search path.
 create function tallystick.has_terms(terms bigint[], seq bigint, all_terms bigint[], none_terms bigint[]) returns boolean
-language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+language sql immutable parallel safe as $$
   select not exists (select from unnest(all_terms) wanted where not terms @> array[((seq >> 16) << 32) | wanted])
     and not exists (select from unnest(none_terms) refused where terms @> array[((seq >> 16) << 32) | refused])
 $$;

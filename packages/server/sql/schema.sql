@@ -495,7 +495,6 @@ CREATE OR REPLACE FUNCTION tallystick.has_terms(terms bigint[], seq bigint, all_
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select not exists (select from unnest(all_terms) wanted where not terms @> array[((seq >> 16) << 32) | wanted])
     and not exists (select from unnest(none_terms) refused where terms @> array[((seq >> 16) << 32) | refused])

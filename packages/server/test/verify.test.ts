@@ -609,10 +609,265 @@ function commitment(victim: Victim, seq: number, field: "email" | "ip"): string 
 describe("verifyLog() names what a superuser changed", () => {
   test.each(TAMPERINGS)("$name", async ({ tamper, named }) => {
     const victim = await Victim.create();
-    await checkLog(db.database, victim.log);
     await tamper(victim);
     const report = await reportOf(db, victim.log);
     expect(report.problems).toMatchObject(await named(victim));
     expect(report.ok).toBe(false);
+  });
+
+  test("columns that the schema does not allow", async () => {
+    const other = await TestDatabase.create();
+    try {
+      const log = await other.tenant();
+      const sequencer = testSequencer(other.database);
+      for (const i of [0, 1, 2]) await append(sequencer, log, [event(i)]);
+      await other.superuser.query(`alter table tallystick.entries drop constraint entries_leaf_hash_size;
+        alter table tallystick.entries alter column leaf drop not null`);
+      await other.tamper(`update tallystick.entries set leaf_hash = '' where log_id = ${log.logId} and seq = 0`);
+      await other.tamper(`update tallystick.entries set leaf = null where log_id = ${log.logId} and seq = 1`);
+      const { problems } = await reportOf(other, log);
+      expect(problems).toMatchObject([
+        { seq: 0, kind: "leaf_hash", field: "leaf_hash", stored: "" },
+        { seq: 1, kind: "leaf", stored: "" },
+        { seq: 1, kind: "leaf", stored: toHex(leafHash("")) },
+      ]);
+    } finally {
+      await other.close();
+    }
+  });
+
+  test("a partition that was dropped, by the range of entries that went with it", async () => {
+    const other = await TestDatabase.create();
+    try {
+      const log = await other.tenant();
+      const sequencer = testSequencer(other.database);
+      await append(sequencer, log, [event(0), event(1)]);
+      await append(sequencer, log, [event(2)]);
+      const [partition] = await other.as<{ name: string }>(
+        "postgres",
+        "select distinct tableoid::regclass as name from tallystick.entries",
+      );
+      await other.superuser.query(`drop table ${partition!.name}`);
+      const { ok, checked, problems } = await reportOf(other, log);
+      expect({ ok, checked }).toEqual({ ok: false, checked: 0 });
+      expect(problems).toContainEqual(expect.objectContaining({ seq: 0, kind: "missing", expected: "0 to 2" }));
+    } finally {
+      await other.close();
+    }
+  });
+
+  test("a trigger that was switched off", async () => {
+    const other = await TestDatabase.create();
+    try {
+      const log = await other.tenant();
+      await other.superuser.query("alter table tallystick.heads disable trigger heads_append_only");
+      const { ok, problems } = await reportOf(other, log);
+      expect(ok).toBe(false);
+      expect(problems).toMatchObject([
+        {
+          seq: null,
+          id: null,
+          kind: "enforcement",
+          field: "heads",
+          detail: expect.stringContaining("heads_append_only"),
+        },
+      ]);
+    } finally {
+      await other.close();
+    }
+  });
+
+  test("hashes in tiles above the lowest, in a log of more than 65,536 entries", async () => {
+    const log = await db.tenant();
+    const sequencer = testSequencer(db.database);
+    const size = 65_536 + 300;
+    for (let first = 0; first < size; first += 5_000) {
+      const events = Array.from({ length: Math.min(5_000, size - first) }, (_, i) => ({
+        action: "a.b",
+        actor: { id: `user-${first + i}` },
+      }));
+      await append(sequencer, log, events);
+    }
+    expect(await checkLog(db.database, log)).toMatchObject({ size, checked: size });
+    const where = `log_id = ${log.logId} and level = 1`;
+    const [before] = await db.as<{ hash: string }>(
+      "postgres",
+      `select encode(substring(data from 65 for 32), 'hex') as hash from tallystick.tiles where ${where}`,
+    );
+    await db.tamper(`update tallystick.tiles set data = set_byte(data, 64, get_byte(data, 64) # 255) where ${where}`);
+    const { problems } = await reportOf(db, log);
+    expect(problems).toMatchObject([
+      {
+        seq: null,
+        kind: "tile",
+        field: "data",
+        expected: before!.hash,
+        detail: "tile 1/0 has another hash for tile 0/2",
+      },
+    ]);
+  });
+});
+
+describe("verifyLog()", () => {
+  test("finds nothing wrong in what the sequencer wrote, as reader, auditor, owner and superuser", async () => {
+    const { log, rows } = await Victim.create();
+    const expected = { ok: true, log: log.name, size: SIZE, checked: SIZE, erased: 0, problems: [] };
+    expect(await checkLog(db.database, log)).toMatchObject(expected);
+    for (const role of ["tallystick_auditor", "tallystick_owner", "postgres"] as const) {
+      expect(await reportOf(db, log, role)).toMatchObject(expected);
+    }
+    expect(rows.length).toBe(SIZE);
+  });
+
+  test("finds nothing wrong in an empty log", async () => {
+    const log = await db.tenant();
+    expect(await checkLog(db.database, log)).toMatchObject({ ok: true, size: 0, checked: 0, root: EMPTY_SHA256 });
+  });
+
+  test("an erased opening is counted, and no problem", async () => {
+    const { log } = await Victim.create();
+    await db.superuser.query(
+      "delete from tallystick.openings where log_id = $1 and (seq = 10 or seq = 20 and pointer = '/event/context/ip')",
+      [log.logId],
+    );
+    expect(await reportOf(db, log)).toMatchObject({ ok: true, erased: 3 });
+  });
+
+  test("is not disturbed by entries that arrive meanwhile", async () => {
+    const log = await db.tenant();
+    const sequencer = testSequencer(db.database);
+    let writing = true;
+    const writer = (async () => {
+      for (let i = 0; writing; i++)
+        await append(
+          sequencer,
+          log,
+          Array.from({ length: 1 + (i % 50) }, (_, j) => event(j)),
+        );
+    })();
+    for (let round = 0; round < 20; round++) await checkLog(db.database, log);
+    writing = false;
+    await writer;
+    await checkLog(db.database, log);
+  });
+
+  test("goes on around a row that PostgreSQL cannot read", async () => {
+    const { log, rows } = await Victim.create();
+    const report = await verifyLog(
+      (work) =>
+        db.database.read(log.tenantId, (client) =>
+          work(
+            new Proxy(client, {
+              get: (target, name) => {
+                if (name !== "query") return Reflect.get(target, name, target);
+                return (query: { text?: string; callback?: (error: unknown) => void }, ...rest: unknown[]) => {
+                  const [, from, to] = /e\.seq >= (\d+) and e\.seq < (\d+)/.exec(query.text ?? "") ?? [];
+                  if (query.callback !== undefined && Number(from) <= 33 && 33 < Number(to)) {
+                    return query.callback(
+                      Object.assign(new Error("missing chunk number 0 for toast value 16400"), { code: "XX001" }),
+                    );
+                  }
+                  return (target.query as (...all: unknown[]) => unknown).call(target, query, ...rest);
+                };
+              },
+            }),
+          ),
+        ),
+      log,
+    );
+    expect(report).toMatchObject({
+      ok: false,
+      checked: SIZE - 1,
+      problems: [{ seq: 33, kind: "unreadable", detail: expect.stringContaining("missing chunk") }],
+    });
+    expect(rows[33]!.seq).toBe(33);
+  });
+
+  test("lists 1,000 problems and says how many more there are", async () => {
+    const victim = await Victim.create();
+    await victim.set("entries", "true", "action = 'x', terms = '{}'");
+    const { problems } = await reportOf(db, victim.log);
+    expect(problems.length).toBe(1_001);
+    expect(problems.at(-1)).toMatchObject({ seq: null, kind: "more", detail: expect.stringMatching(/^200 more/) });
+  });
+
+  test("takes of an entry of another version only its bytes and its place in the tree", async () => {
+    // The one way to get such an entry now is to write it: leaf, chain and head of a log of one entry.
+    const other = await db.tenant();
+    const log = await db.tenant();
+    await append(testSequencer(db.database), log, [event(0)]);
+    const [row] = await db.as<{ leaf: string }>(
+      "postgres",
+      `select leaf from tallystick.entries where log_id = ${log.logId} and seq = 0`,
+    );
+    const leaf = row!.leaf
+      .replace(/"v":1}$/, '"v":2}')
+      .replace(/^{"event":{.*},"id"/, '{"event":{"shape":"unknown"},"id"');
+    const root = toHex(leafHash(leaf));
+    await db.superuser.query(
+      `insert into tallystick.entries (seq, recorded_at, tenant_id, id, log_id, columns_version, leaf_hash, terms, action, leaf)
+       select 0, recorded_at, $2, id, $3, 7, decode($4, 'hex'), '{}', '', $5 from tallystick.entries where log_id = $1 and seq = 0`,
+      [log.logId, other.tenantId, other.logId, root, leaf],
+    );
+    await db.superuser.query(
+      `insert into tallystick.heads (log_id, size, tenant_id, recorded_at, root)
+       select $2, 1, $3, recorded_at, decode($4, 'hex') from tallystick.entries where log_id = $1 and seq = 0`,
+      [log.logId, other.logId, other.tenantId, root],
+    );
+    await db.superuser.query(
+      "insert into tallystick.service_heads (log_id, service_id, seq, tenant_id, leaf_hash) values ($1, 'service-0', 0, $2, decode($3, 'hex'))",
+      [other.logId, other.tenantId, root],
+    );
+    expect(await reportOf(db, other)).toMatchObject({ ok: true, size: 1, root, checked: 1 });
+  });
+
+  test("with a service checks its chain alone", async () => {
+    const victim = await Victim.create();
+    const verify = (serviceId: string) =>
+      verifyLog((work) => db.database.read(victim.log.tenantId, work), victim.log, { serviceId });
+    expect(await verify("service-1")).toMatchObject({ ok: true, size: SIZE, checked: SIZE / 3 });
+    await victim.set("entries", "seq = 10", REHASH); // of service-1
+    expect(await verify("service-0")).toMatchObject({ ok: true, checked: SIZE / 3 });
+    expect((await verify("service-1")).problems).toMatchObject([
+      {
+        ...at(victim, 10),
+        kind: "chain",
+        field: "leaf_hash",
+        stored: victim.forgedHash(10),
+        expected: victim.rows[10]!.hash,
+      },
+    ]);
+    await victim.remove("entries", "seq = 20"); // of service-2
+    expect((await verify("service-2")).problems).toMatchObject([
+      { ...at(victim, 23), kind: "chain", field: "service.seq", stored: "7", expected: "6" },
+    ]);
+    expect(await verify("nobody")).toMatchObject({ ok: true, checked: 0 });
+  });
+
+  test("ends when it is told to", async () => {
+    const { log } = await Victim.create();
+    const reason = new Error("enough");
+    await expect(
+      verifyLog((work) => db.database.read(log.tenantId, work), log, { signal: AbortSignal.abort(reason) }),
+    ).rejects.toBe(reason);
+  });
+});
+
+describe("verifyDatabase()", () => {
+  test("reports on every log, and tells how far it is", async () => {
+    const { log } = await Victim.create();
+    const seen: unknown[] = [];
+    const reports = [];
+    for await (const report of verifyDatabase(db.url("tallystick_auditor"), {
+      onProgress: (progress) => seen.push(progress),
+    }))
+      reports.push(report);
+    const { rows } = await db.superuser.query<{ name: string }>("select name from tallystick.logs order by id");
+    expect(reports.map((report) => report.log)).toEqual(rows.map(({ name }) => name));
+    expect(seen).toContainEqual({ log: log.name, checked: SIZE, size: SIZE });
+  });
+
+  test("refuses a tenant that is not there", async () => {
+    await expect(verifyDatabase(db.url(), { tenant: "nobody" }).next()).rejects.toThrow(UnknownTenantError);
   });
 });

@@ -214,7 +214,7 @@ export function isConnectionError(error: unknown): boolean {
   return (
     (typeof code === "string" && CONNECTION_ERRORS.has(code)) ||
     (typeof message === "string" &&
-      /connection (terminated|timeout|error)|timeout exceeded when trying to connect|not queryable|Connection ended/i.test(
+      /connection (terminated|timeout|error)|timeout exceeded when trying to connect|query read timeout|not queryable|Connection ended/i.test(
         message,
       ))
   );
