@@ -58,8 +58,8 @@ begin
 end
 $$;
 
--- Makes the partitions from the current one to `months` months ahead (1 to 24). Returns the names of what it made. Safe to
--- run at any time, by any number of servers.
+-- Makes the partitions from the current one to `months` months ahead (1 to 24), those of idempotency keys two weeks ahead.
+-- Returns the names of what it made. Safe to run at any time, by any number of servers.
 create function tallystick.make_partitions(months integer) returns setof text
 language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' set lock_timeout = '2s' as $$
 declare
@@ -81,7 +81,8 @@ begin
       return next name;
     end if;
   end loop;
-  for week in 0..(months * 5) loop
+  -- A look-up of a key visits every week that may have it: only the next two are made ahead.
+  for week in 0..2 loop
     lower_bound := date_trunc('week', clock_timestamp()) + make_interval(weeks => week);
     name := 'idempotency_keys_' || to_char(lower_bound, 'YYYY_MM_DD');
     if tallystick.attach_partition('tallystick.idempotency_keys', name, lower_bound, lower_bound + interval '1 week') then
@@ -117,7 +118,7 @@ revoke all on function tallystick.attach_partition(regclass, text, timestamptz, 
 revoke all on procedure tallystick.protect(regclass, text) from public;
 grant execute on function tallystick.make_partitions(integer), tallystick.drop_old_idempotency_keys(interval) to tallystick_writer;
 
--- What should protect the log and does not: a row for each trigger that is missing or not ENABLE ALWAYS, and for each table
+-- What should protect the log and does not: a row for each trigger that is missing, another or not ENABLE ALWAYS, and for each table
 -- with a tenant_id that has no row-level security. Empty when all is well.
 create function tallystick.enforcement_gaps() returns table (relation text, gap text)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -127,16 +128,23 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     left join pg_inherits i on i.inhrelid = c.oid
     left join pg_class p on p.oid = i.inhparent
     where c.relnamespace = 'tallystick'::regnamespace and c.relkind in ('r', 'p')
+  ), refusing as (
+    -- One of the same name that calls another function, or only under a condition, refuses nothing.
+    select tgrelid, tgname, tgtype from pg_trigger
+    where tgenabled = 'A' and tgqual is null and tgattr::text = '' and tgfoid = 'tallystick.refuse_change()'::regprocedure
   )
-  select relname::text, 'the trigger ' || relname || '_append_only is missing or disabled'
+  select relname::text, 'the trigger ' || relname || '_append_only is missing, disabled or not ours'
   from expected
   where coalesce(parent, relname) in ('installation', 'tenants', 'logs', 'heads', 'service_heads', 'tiles', 'entries', 'openings')
-    and not exists (select from pg_trigger t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only' and t.tgenabled = 'A')
+    and not exists (select from refusing t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only'
+      -- BEFORE, for each statement; TRUNCATE, and of UPDATE and DELETE what protect() was called for.
+      and t.tgtype = 2 + 32 + case coalesce(parent, relname) when 'openings' then 16 when 'tenants' then 8 else 16 + 8 end)
   union all
-  select relname::text, 'the trigger ' || relname || '_append_only_row is missing or disabled'
+  select relname::text, 'the trigger ' || relname || '_append_only_row is missing, disabled or not ours'
   from expected
   where parent in ('entries', 'openings')
-    and not exists (select from pg_trigger t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only_row' and t.tgenabled = 'A')
+    and not exists (select from refusing t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only_row'
+      and t.tgtype = 1 + 2 + 16 + case parent when 'openings' then 0 else 8 end)
   union all
   select c.relname::text, 'row-level security is off'
   from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'

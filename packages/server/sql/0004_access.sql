@@ -51,7 +51,9 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   from unnest(keys) as asked (key)
   cross join lateral (
     select request_hash, seq, recorded_at, log_id from tallystick.idempotency_keys i
-    where i.key = asked.key and i.recorded_at >= since order by i.recorded_at desc limit 1
+    where i.key = asked.key and i.recorded_at >= since
+      and i.recorded_at <= now() + interval '1 day' -- leaves out the weeks that are only made ahead
+    order by i.recorded_at desc limit 1
   ) k
   join tallystick.entries e on e.log_id = k.log_id and e.seq = k.seq and e.recorded_at = k.recorded_at
 $$;

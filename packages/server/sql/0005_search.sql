@@ -36,7 +36,7 @@ $$;
 --
 -- An owner function, because under row-level security the operators of arrays, which are not leakproof, are kept out of index
 -- conditions. Its plans do not depend on statistics, which are stale exactly when many entries have just arrived:
---   * the nearest 2,048 entries are read in order, which serves every frequent value;
+--   * the nearest 4,096 entries are read in order, which serves every frequent value;
 --   * with terms, the rest is found by the index, block by block, doubling to 16 blocks, `all_terms[1]` and `[2]` first: order
 --     them from the rarest field to the commonest;
 --   * without terms it is read in order, in growing windows.
@@ -53,7 +53,7 @@ declare
   first_seq bigint := greatest(from_seq, 0);
   end_seq bigint := least(to_seq, (select size from tallystick.heads where log_id = log order by size desc limit 1));
   remaining integer := wanted;
-  window_size bigint := 2048;
+  window_size bigint := 4096;
   blocks integer := 0; -- 0: read in order; else how many blocks the next index look-up spans
   low bigint;
   high bigint;

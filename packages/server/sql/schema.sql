@@ -340,16 +340,23 @@ AS $function$
     left join pg_inherits i on i.inhrelid = c.oid
     left join pg_class p on p.oid = i.inhparent
     where c.relnamespace = 'tallystick'::regnamespace and c.relkind in ('r', 'p')
+  ), refusing as (
+    -- One of the same name that calls another function, or only under a condition, refuses nothing.
+    select tgrelid, tgname, tgtype from pg_trigger
+    where tgenabled = 'A' and tgqual is null and tgattr::text = '' and tgfoid = 'tallystick.refuse_change()'::regprocedure
   )
-  select relname::text, 'the trigger ' || relname || '_append_only is missing or disabled'
+  select relname::text, 'the trigger ' || relname || '_append_only is missing, disabled or not ours'
   from expected
   where coalesce(parent, relname) in ('installation', 'tenants', 'logs', 'heads', 'service_heads', 'tiles', 'entries', 'openings')
-    and not exists (select from pg_trigger t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only' and t.tgenabled = 'A')
+    and not exists (select from refusing t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only'
+      -- BEFORE, for each statement; TRUNCATE, and of UPDATE and DELETE what protect() was called for.
+      and t.tgtype = 2 + 32 + case coalesce(parent, relname) when 'openings' then 16 when 'tenants' then 8 else 16 + 8 end)
   union all
-  select relname::text, 'the trigger ' || relname || '_append_only_row is missing or disabled'
+  select relname::text, 'the trigger ' || relname || '_append_only_row is missing, disabled or not ours'
   from expected
   where parent in ('entries', 'openings')
-    and not exists (select from pg_trigger t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only_row' and t.tgenabled = 'A')
+    and not exists (select from refusing t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only_row'
+      and t.tgtype = 1 + 2 + 16 + case parent when 'openings' then 0 else 8 end)
   union all
   select c.relname::text, 'row-level security is off'
   from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'
@@ -385,7 +392,7 @@ declare
   first_seq bigint := greatest(from_seq, 0);
   end_seq bigint := least(to_seq, (select size from tallystick.heads where log_id = log order by size desc limit 1));
   remaining integer := wanted;
-  window_size bigint := 2048;
+  window_size bigint := 4096;
   blocks integer := 0; -- 0: read in order; else how many blocks the next index look-up spans
   low bigint;
   high bigint;
@@ -556,7 +563,8 @@ begin
       return next name;
     end if;
   end loop;
-  for week in 0..(months * 5) loop
+  -- A look-up of a key visits every week that may have it: only the next two are made ahead.
+  for week in 0..2 loop
     lower_bound := date_trunc('week', clock_timestamp()) + make_interval(weeks => week);
     name := 'idempotency_keys_' || to_char(lower_bound, 'YYYY_MM_DD');
     if tallystick.attach_partition('tallystick.idempotency_keys', name, lower_bound, lower_bound + interval '1 week') then
@@ -591,7 +599,9 @@ AS $function$
   from unnest(keys) as asked (key)
   cross join lateral (
     select request_hash, seq, recorded_at, log_id from tallystick.idempotency_keys i
-    where i.key = asked.key and i.recorded_at >= since order by i.recorded_at desc limit 1
+    where i.key = asked.key and i.recorded_at >= since
+      and i.recorded_at <= now() + interval '1 day' -- leaves out the weeks that are only made ahead
+    order by i.recorded_at desc limit 1
   ) k
   join tallystick.entries e on e.log_id = k.log_id and e.seq = k.seq and e.recorded_at = k.recorded_at
 $function$;

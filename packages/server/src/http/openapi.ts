@@ -34,7 +34,7 @@ export async function documentApi(app: FastifyInstance): Promise<void> {
     routePrefix: "/docs",
     // Everything the page needs is served from here; it sends nothing elsewhere.
     staticCSP: "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
-    uiConfig: { docExpansion: "list", deepLinking: true, validatorUrl: null },
+    uiConfig: { docExpansion: "list", deepLinking: true, validatorUrl: null, layout: "BaseLayout" },
     theme: { title: "Tallystick API" },
   });
   app.get("/", { schema: { hide: true } }, async (_request, reply) => reply.redirect("/docs"));
