@@ -46,7 +46,13 @@ if (unknown.length > 0) {
 }
 
 // Whatever waits for a program that ends fails, and cleans up after itself on the way out.
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void stopAllPrograms());
+let interrupted = false;
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    interrupted = true;
+    void stopAllPrograms();
+  });
+}
 
 const say = (message: string) => process.stderr.write(`${message}\n`);
 const machine = describeMachine();
@@ -54,9 +60,17 @@ say(machineLine(machine));
 const results: Result[] = [];
 for (const name of names) {
   say(`${name} ...`);
-  results.push(...(await BENCHMARKS[name]!({ quick: options.quick, profileDir: options.profile, say })));
+  try {
+    results.push(...(await BENCHMARKS[name]!({ quick: options.quick, profileDir: options.profile, say })));
+  } catch (error) {
+    // What the others find is still worth having.
+    say(`${name} failed: ${error instanceof Error ? error.message : error}`);
+    process.exitCode = 1;
+    if (interrupted) break;
+  }
 }
 process.stdout.write(options.json ? `${JSON.stringify({ machine, results }, null, 2)}\n` : `${textTable(results)}\n`);
-if (options.markdown) {
-  writeReport({ machine, command: ["npm run bench --", ...process.argv.slice(2)].join(" "), results });
+if (options.markdown && process.exitCode === undefined) {
+  const command = ["npm run bench --", ...process.argv.slice(2)].join(" ");
+  writeReport({ machine, command, quick: options.quick, results });
 }

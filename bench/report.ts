@@ -9,9 +9,12 @@ const PAGE = new URL("../docs/performance.md", import.meta.url);
 const BEGIN = "<!-- bench: begin -->";
 const END = "<!-- bench: end -->";
 
+const QUICK = "\nA quick run: it shows that all works; its figures scatter widely.";
+
 export interface Report {
   readonly machine: Machine;
   readonly command: string;
+  readonly quick: boolean;
   readonly results: readonly Result[];
 }
 
@@ -24,10 +27,10 @@ export function writeReport(report: Report): void {
   writeFileSync(PAGE, `${page.slice(0, from)}${BEGIN}\n${markdown(report)}\n${page.slice(to)}`);
 }
 
-function markdown({ machine, command, results }: Report): string {
+function markdown({ machine, command, quick, results }: Report): string {
   const day = new Date().toISOString().slice(0, 10);
   return `
-Made on ${day} by \`${command}\` on ${machineLine(machine)}.
+Made on ${day} by \`${command}\` on ${machineLine(machine)}.${quick ? QUICK : ""}
 
 ${markdownTable(results)}
 `;

@@ -26,11 +26,11 @@ export async function snapshot(bench: Bench): Promise<Result[]> {
     const after = await figures(subject, (round) => round < rounds);
     return WRITES.map((write) => {
       // When the snapshot is oldest: what it costs grows with its age.
-      const with_ = held.get(write)!.slice(-Math.ceil(held.get(write)!.length / 3));
+      const oldest = held.get(write)!.slice(-Math.ceil(held.get(write)!.length / 3));
       return compared({
         benchmark: "snapshot",
         what: `${write.what}, a snapshot held open for ${heldMs / 1000} s (last third)`,
-        value: median(with_),
+        value: median(oldest),
         unit: "events/s",
         yardstick: median([...before.get(write)!, ...after.get(write)!]),
         against: "without",

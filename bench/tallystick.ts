@@ -42,6 +42,10 @@ export async function startTallystick({ profileDir }: { profileDir?: string | un
     env: { PATH: process.env.PATH, HOME: process.env.HOME, PORT: "0", DATA_DIR: dataDir, LOG_LEVEL: "WARNING" },
     cwd: place,
   });
+  let stopping = false;
+  server.once("exit", (code, signal) => {
+    if (!stopping) process.stderr.write(`the server under test ended by itself (${code ?? signal})\n`);
+  });
   const remove = () => rm(place, { recursive: true, force: true });
   try {
     const { url, api_key, database_url } = await credentialsOf(server, dataDir);
@@ -54,11 +58,13 @@ export async function startTallystick({ profileDir }: { profileDir?: string | un
       size: () => logSize(database_url),
       job: (connections, send) => ({ url, headers, connections, send }),
       stop: async () => {
+        stopping = true;
         await stopProgram(server);
         await remove();
       },
     };
   } catch (error) {
+    stopping = true;
     await stopProgram(server);
     await remove();
     throw error;

@@ -147,6 +147,8 @@ async function openDatabase(
       logger.warn({ err: error }, "a database connection was lost");
       reviveEmbedded(embedded, logger);
     },
+    // Whatever the request: a server that only reads, or refuses for want of a key's look-up, has to get its database back too.
+    onConnectError: () => reviveEmbedded(embedded, logger),
   });
   stops.push(() => database.close());
   return { database, embedded, databaseUrl: () => embedded?.adminUrl ?? url };

@@ -3,6 +3,7 @@ import { leafHash } from "@tallystick/core/tree";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { TenantLog } from "../src/log/tenants.ts";
 import { UnknownTenantError, verifyDatabase } from "../src/log/verify.ts";
+import { openAccess, type ReadAccess } from "../src/log/verify-access.ts";
 import { verifyLog } from "../src/log/verify-log.ts";
 import type { VerifyProblem } from "../src/log/verify-report.ts";
 import { append, checkLog, reportOf, TestDatabase, type TestEvent, testSequencer } from "../src/testing/log.ts";
@@ -596,6 +597,10 @@ const TAMPERINGS: readonly Tampering[] = [
 
 const EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
+function superuserAccess(): ReadAccess {
+  return { url: db.url(), begin: "begin isolation level repeatable read read only" };
+}
+
 /** Where a second passed, the id's time is another too. */
 async function misdatedId(victim: Victim, seq: number): Promise<Partial<VerifyProblem>[]> {
   return [{ ...at(victim, seq), kind: "column", field: "id" }];
@@ -613,6 +618,23 @@ describe("verifyLog() names what a superuser changed", () => {
     const report = await reportOf(db, victim.log);
     expect(report.problems).toMatchObject(await named(victim));
     expect(report.ok).toBe(false);
+    // In batches of a tile, which cut through commits, it comes to the same.
+    const { snapshot, pool } = openAccess(superuserAccess());
+    expect(await verifyLog(snapshot, victim.log, { batchSize: 256 })).toEqual(report);
+    await pool.end();
+  });
+
+  test.each(TAMPERINGS.filter((_, i) => i % 7 === 0))("in threads of their own: $name", async ({ tamper }) => {
+    const victim = await Victim.create();
+    const access = superuserAccess();
+    const { snapshot, pool } = openAccess(access);
+    const inThreads = { batchSize: 256, access, threadsFrom: 0 };
+    expect(await verifyLog(snapshot, victim.log, inThreads)).toEqual(await verifyLog(snapshot, victim.log));
+    await tamper(victim);
+    const report = await verifyLog(snapshot, victim.log, inThreads);
+    expect(report).toEqual(await verifyLog(snapshot, victim.log));
+    expect(report.ok).toBe(false);
+    await pool.end();
   });
 
   test("columns that the schema does not allow", async () => {
@@ -713,6 +735,8 @@ describe("verifyLog()", () => {
     const { log, rows } = await Victim.create();
     const expected = { ok: true, log: log.name, size: SIZE, checked: SIZE, erased: 0, problems: [] };
     expect(await checkLog(db.database, log)).toMatchObject(expected);
+    const inThreads = { access: db.database.readAccess(log.tenantId), threadsFrom: 0, batchSize: 256 };
+    expect(await verifyLog((work) => db.database.read(log.tenantId, work), log, inThreads)).toMatchObject(expected);
     for (const role of ["tallystick_auditor", "tallystick_owner", "postgres"] as const) {
       expect(await reportOf(db, log, role)).toMatchObject(expected);
     }

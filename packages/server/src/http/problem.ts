@@ -4,6 +4,7 @@
 import { EventError } from "@tallystick/core/event";
 import { JsonError } from "@tallystick/core/json";
 import type { FastifyError } from "fastify";
+import { CommitUnknownError } from "../db/database.ts";
 import { AppendError, type AppendErrorCode } from "../log/errors.ts";
 import { LeafTooLargeError } from "../log/prepare.ts";
 import { isConnectionError } from "../log/sequencer.ts";
@@ -116,6 +117,11 @@ export function problemOf(error: unknown): Problem {
       cause: error,
       ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
     });
+  }
+  if (error instanceof CommitUnknownError) {
+    // Of an event the sequencer finds out; this is a tenant's change, or a key's.
+    const detail = "The database did not answer COMMIT: look whether the change was made before you send it again.";
+    return new Problem(503, "outcome-unknown", detail, { cause: error, retryAfterSeconds: 1 });
   }
   if ((error as { code?: unknown } | null)?.code === "57014") {
     return new Problem(

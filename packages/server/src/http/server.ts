@@ -59,6 +59,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     http: {
       connectionsCheckingInterval: Math.min(1_000, options.requestTimeoutMs),
       headersTimeout: Math.min(60_000, options.requestTimeoutMs),
+      requireHostHeader: false, // looked at below, because Node's refusal is no problem+json
     },
     return503OnClosing: false, // a request that arrives while the server drains is still answered
     requestIdHeader: false,
@@ -90,8 +91,21 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   app.decorateRequest("access", null as never);
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
+    if (request.headers.host === undefined && request.raw.httpVersion === "1.1") {
+      throw new Problem(400, "invalid-request", "HTTP/1.1 asks for a Host header: send one.", {
+        errors: [{ path: "Host", message: "is missing" }],
+      });
+    }
     const { scope } = request.routeOptions.config;
     if (scope !== undefined) request.access = await services.gate.check(request, scope);
+  });
+
+  // Node would answer this itself, with nothing but a status.
+  app.server.on("checkExpectation", (_request, response) => {
+    const { head, body } = malformedAnswer(
+      new Problem(417, "invalid-request", "Only the expectation 100-continue is met: leave the Expect header out."),
+    );
+    response.writeHead(417, head).end(body);
   });
 
   app.setErrorHandler((error, request, reply) => {
@@ -157,9 +171,21 @@ function answerMalformed(error: Error & { code?: string }, socket: import("node:
       : error.code === "HPE_HEADER_OVERFLOW"
         ? new Problem(431, "too-large", "The headers are too large.")
         : new Problem(400, "invalid-request", "This is not well-formed HTTP.");
+  const { head, body } = malformedAnswer(problem);
+  const lines = Object.entries(head).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.end(`HTTP/1.1 ${problem.status} ${problemBody(problem).title}\r\n${lines.join("")}\r\n${body}`);
+}
+
+function malformedAnswer(problem: Problem): { head: Record<string, string>; body: string } {
   const requestId = randomUUID();
   const body = JSON.stringify({ ...problemBody(problem), request_id: requestId });
-  socket.end(
-    `HTTP/1.1 ${problem.status} ${problemBody(problem).title}\r\nX-Request-Id: ${requestId}\r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-  );
+  return {
+    head: {
+      "X-Request-Id": requestId,
+      "Content-Type": "application/problem+json",
+      "Content-Length": String(Buffer.byteLength(body)),
+      Connection: "close",
+    },
+    body,
+  };
 }

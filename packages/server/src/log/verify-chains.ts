@@ -14,6 +14,22 @@ export interface ServiceHeadRow {
   readonly leafHash: string;
 }
 
+/** A stretch of one service's chain, whole in itself. */
+export interface ChainSegment {
+  readonly serviceId: string;
+  readonly firstSeq: number;
+  readonly firstPrev: string;
+  readonly last: CheckedEntry;
+  /** Whether the last one lies in a full tile. */
+  readonly sealed: boolean;
+  /** Whether the last one has a stored head. */
+  readonly headed: boolean;
+  /** Whether it begins before the first head of its range. */
+  readonly inFirstCommit: boolean;
+  /** Whether its last entry is behind the last head of its range. */
+  readonly open: boolean;
+}
+
 /** An entry in its chain. */
 interface Link {
   readonly entry: CheckedEntry;
@@ -121,6 +137,26 @@ export class ChainCheck {
     }
   }
 
+  /** Whether a stretch begins where the chain of its service has ended. */
+  fits({ serviceId, firstSeq, firstPrev }: ChainSegment): boolean {
+    const before = this.#newest.get(serviceId);
+    if (this.#gapAt > (before?.entry.seq ?? -1)) return true;
+    if (before === undefined) return firstSeq === 0 && firstPrev === NO_PREVIOUS;
+    return firstSeq === before.serviceSeq + 1 && isHashOf(before, firstPrev);
+  }
+
+  /** Goes on behind a stretch that fits. */
+  join({ serviceId, last, sealed, headed }: ChainSegment): void {
+    const { seq: serviceSeq } = last.service!;
+    this.#newest.set(serviceId, { entry: last, serviceSeq, sealed: sealed ? last.computed : undefined });
+    if (headed) this.#headed.set(serviceId, last);
+  }
+
+  /** Whether an entry, the newest of its service so far, has a stored head. */
+  isHeaded(entry: CheckedEntry): boolean {
+    return entry.service !== undefined && this.#headed.get(entry.service.id) === entry;
+  }
+
   /**
    * Compares the stored heads of a range of the log with its entries.
    * @param ended the newest entries of services in commits that have ended, in this range or an earlier one: each has a head.
@@ -149,8 +185,7 @@ export class ChainCheck {
     }
     for (const entry of ended) {
       const { seq, id, service, computed, stored: column } = entry;
-      if (service === undefined || computed !== column || headed.has(entry) || this.#headed.get(service.id) === entry)
-        continue;
+      if (service === undefined || computed !== column || headed.has(entry) || this.isHeaded(entry)) continue;
       const detail = `the head of the chain of "${service.id}" at its number ${service.seq} is missing`;
       this.#problems.add({ seq, id, kind: "service_head", expected: computed, detail });
     }

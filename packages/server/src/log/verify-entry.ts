@@ -6,7 +6,7 @@ import { commitmentsIn } from "@tallystick/core/commitment";
 import { type Leaf, LeafError, parseLeaf } from "@tallystick/core/leaf";
 import { COLUMNS_VERSION, type Columns, deriveColumns, termAt } from "./columns.ts";
 import type { ProblemKind, ProblemList } from "./verify-report.ts";
-import { TimeText } from "./verify-time.ts";
+import { TimeColumn, timeMs, timeText } from "./verify-time.ts";
 
 /** The log that is verified. */
 export interface LogIdentity {
@@ -33,7 +33,7 @@ export interface CheckedEntry {
   readonly commitments: Map<string, string> | undefined;
 }
 
-/** What {@link EntryCheck.check} reads, in its order. */
+/** What {@link EntryCheck.check} reads, in the order of {@link Fields}. */
 export const ENTRY_COLUMNS =
   "e.seq, e.recorded_at, e.id, e.tenant_id, e.columns_version, e.leaf_hash, e.occurred_at, e.terms, e.action, e.leaf";
 
@@ -45,8 +45,8 @@ export class EntryCheck {
   readonly #problems: ProblemList;
   /** Only entries of this service are checked. */
   readonly #serviceId: string | undefined;
-  readonly #recordedText = new TimeText();
-  readonly #occurredText = new TimeText();
+  readonly #recordedAt = new TimeColumn();
+  readonly #occurredAt = new TimeColumn();
 
   constructor(log: LogIdentity, problems: ProblemList, serviceId: string | undefined) {
     this.#log = log;
@@ -57,148 +57,184 @@ export class EntryCheck {
 
   /** Checks a row of {@link ENTRY_COLUMNS} in COPY's binary form. Undefined for an entry of another service than asked for. */
   check(row: Buffer, at: number): CheckedEntry | undefined {
-    // 1. The fields: each its length, then its bytes. A null, which only a changed schema allows, reads as empty.
-    const seqAt = at + 4;
-    const recordedAt = fieldAfter(row, seqAt);
-    const idAt = fieldAfter(row, recordedAt);
-    const tenantAt = fieldAfter(row, idAt);
-    const versionAt = fieldAfter(row, tenantAt);
-    const hashAt = fieldAfter(row, versionAt);
-    const occurredAt = fieldAfter(row, hashAt);
-    const termsAt = fieldAfter(row, occurredAt);
-    const actionAt = fieldAfter(row, termsAt);
-    const leafAt = fieldAfter(row, actionAt);
-    const leafEnd = fieldAfter(row, leafAt) - 4;
-
-    const text = row.toString("utf8", leafAt, leafEnd);
+    const fields = fieldsOf(row, at);
+    const { recordedAt, id, tenant, hash: hashAt, occurred, leaf: leafAt, end } = fields;
+    const text = row.toString("utf8", leafAt, end);
     // The byte before the leaf is the last of its length, read by now: as 0x00 it makes the leaf hash's input without a copy.
     row[leafAt - 1] = 0;
-    const computed = hash("sha256", row.subarray(leafAt - 1, leafEnd), "hex");
-    const seq = readInt64(row, seqAt);
-    const id = uuidText(row, idAt);
-    const recordedAtText = this.#recordedText.of(row, recordedAt);
-    const problem = (kind: ProblemKind, field: string, stored: string, expected: string, detail: string) =>
-      this.#problems.add({ seq, id, kind, field, stored, expected, detail });
+    const computed = hash("sha256", row.subarray(leafAt - 1, end), "hex");
+    const seq = readInt64(row, fields.seq);
 
-    // 2. The leaf. Whether its bytes are those that were recorded, the tree and the chain tell.
-    let leaf: Leaf | undefined;
-    try {
-      leaf = parseLeaf(text);
-    } catch (error) {
-      if (!(error instanceof LeafError)) throw error;
-      if (this.#serviceId !== undefined) return undefined;
-      this.#problems.add({
-        seq,
-        id,
-        kind: "leaf",
-        field: "leaf",
-        stored: text,
-        detail: error.message,
-      });
-    }
+    // Whether the leaf's bytes are those that were recorded, the tree and the chain tell.
+    const leaf = this.#parse(text, row, fields);
     if (this.#serviceId !== undefined && leaf?.service.id !== this.#serviceId) return undefined;
-    const entry = {
+    if (row.compare(this.#tenant, 0, 16, tenant, tenant + 16) !== 0) {
+      const detail = "the row is filed under another tenant than its log";
+      this.#report(row, fields, "column", "tenant_id", uuidText(row, tenant), this.#log.tenantId, detail);
+    }
+    // What a leaf of another version means is not for us to say.
+    const known = leaf?.v === KNOWN_V;
+    const misfiled = known && this.#checkPlace(row, fields, leaf, seq);
+    if (known) this.#checkColumns(row, fields, leaf, seq);
+    return {
       seq,
-      id,
-      recordedAt: leaf?.v === KNOWN_V ? leaf.recorded_at : recordedAtText,
-      misfiled: leaf?.v === KNOWN_V && (leaf.seq !== seq || leaf.id !== id || leaf.recorded_at !== recordedAtText),
+      id: known && !misfiled ? leaf.id : uuidText(row, id),
+      recordedAt: known ? leaf.recorded_at : timeText(row, recordedAt),
+      misfiled,
       computed,
-      stored: row.toString("hex", hashAt, occurredAt - 4),
+      stored: row.toString("hex", hashAt, occurred - LENGTH_BYTES),
       service: leaf?.service,
       commitments: leaf !== undefined && text.includes('{"$committed":"') ? commitmentsIn(leaf) : undefined,
     };
-    if (row.compare(this.#tenant, 0, 16, tenantAt, versionAt - 4) !== 0) {
-      problem(
-        "column",
-        "tenant_id",
-        uuidText(row, tenantAt),
-        this.#log.tenantId,
-        "the row is filed under another tenant than its log",
-      );
-    }
-    if (leaf === undefined || leaf.v !== KNOWN_V) return entry; // what another version means is not for us to say
+  }
 
-    // 3. The place that the leaf names.
-    if (leaf.seq !== seq)
-      problem("column", "seq", `${seq}`, `${leaf.seq}`, "the row stands at another position than its leaf says");
-    if (leaf.id !== id) problem("column", "id", id, leaf.id, "the row has another id than its leaf");
-    if (leaf.recorded_at !== recordedAtText) {
-      problem("column", "recorded_at", recordedAtText, leaf.recorded_at, "the row has another time than its leaf");
+  #parse(text: string, row: Buffer, fields: Fields): Leaf | undefined {
+    try {
+      return parseLeaf(text);
+    } catch (error) {
+      if (!(error instanceof LeafError)) throw error;
+      if (this.#serviceId === undefined) this.#report(row, fields, "leaf", "leaf", text, undefined, error.message);
+      return undefined;
     }
-    if (leaf.log !== this.#log.name)
-      problem("leaf", "log", leaf.log, this.#log.name, "the leaf belongs to another log");
-    if (row.readUIntBE(idAt, 6) !== this.#recordedText.ms || row[idAt + 6]! >> 4 !== 7 || row[idAt + 8]! >> 6 !== 2) {
-      problem(
-        "column",
-        "id",
-        id,
-        `a UUIDv7 of ${recordedAtText}`,
-        "the id is not one of the millisecond in which the entry was recorded",
-      );
-    }
+  }
 
-    // 4. The columns for searching.
-    const version = row.readInt16BE(versionAt);
+  /** Compares the place that the leaf names with where the row stands. */
+  #checkPlace(row: Buffer, fields: Fields, leaf: Leaf, seq: number): boolean {
+    const { recordedAt, id } = fields;
+    const sameTime = this.#recordedAt.is(row, recordedAt, leaf.recorded_at);
+    const sameId = isUuid(row, id, leaf.id);
+    if (leaf.seq !== seq) {
+      const detail = "the row stands at another position than its leaf says";
+      this.#report(row, fields, "column", "seq", `${seq}`, `${leaf.seq}`, detail);
+    }
+    if (!sameId) {
+      this.#report(row, fields, "column", "id", uuidText(row, id), leaf.id, "the row has another id than its leaf");
+    }
+    if (!sameTime) {
+      const detail = "the row has another time than its leaf";
+      this.#report(row, fields, "column", "recorded_at", timeText(row, recordedAt), leaf.recorded_at, detail);
+    }
+    if (leaf.log !== this.#log.name) {
+      this.#report(row, fields, "leaf", "log", leaf.log, this.#log.name, "the leaf belongs to another log");
+    }
+    if (row.readUIntBE(id, 6) !== timeMs(row, recordedAt) || row[id + 6]! >> 4 !== 7 || row[id + 8]! >> 6 !== 2) {
+      const expected = `a UUIDv7 of ${timeText(row, recordedAt)}`;
+      const detail = "the id is not one of the millisecond in which the entry was recorded";
+      this.#report(row, fields, "column", "id", uuidText(row, id), expected, detail);
+    }
+    return leaf.seq !== seq || !sameId || !sameTime;
+  }
+
+  /** Derives the columns for searching again, and compares them. */
+  #checkColumns(row: Buffer, fields: Fields, leaf: Leaf, seq: number): void {
+    const { occurred, terms, action, leaf: leafAt } = fields;
+    const version = row.readInt16BE(fields.version);
     if (version !== COLUMNS_VERSION) {
-      problem(
-        "unknown_version",
-        "columns_version",
-        `${version}`,
-        `${COLUMNS_VERSION}`,
-        "the columns were derived by a version that this program does not know: they were not checked",
-      );
-      return entry;
+      const detail = "the columns were derived by a version that this program does not know: they were not checked";
+      this.#report(row, fields, "unknown_version", "columns_version", `${version}`, `${COLUMNS_VERSION}`, detail);
+      return;
     }
     let columns: Columns;
     try {
       columns = deriveColumns(leaf.event, leaf.service.id);
     } catch {
-      this.#problems.add({
-        seq,
-        id,
-        kind: "leaf",
-        field: "leaf",
-        stored: text,
-        detail: "the leaf's event is not of the form of events",
-      });
-      return entry;
+      const detail = "the leaf's event is not of the form of events";
+      this.#report(row, fields, "leaf", "event", JSON.stringify(leaf.event), undefined, detail);
+      return;
     }
-    const occurred = row.readInt32BE(occurredAt - 4) === -1 ? undefined : this.#occurredText.of(row, occurredAt);
-    if (occurred !== columns.occurredAt) {
-      problem(
-        "column",
-        "occurred_at",
-        occurred ?? "null",
-        columns.occurredAt ?? "null",
-        "the column is not what the leaf says",
-      );
+    const detail = "the column is not what the leaf says";
+    const isNull = row.readInt32BE(occurred - LENGTH_BYTES) === -1;
+    if (
+      columns.occurredAt === undefined ? !isNull : isNull || !this.#occurredAt.is(row, occurred, columns.occurredAt)
+    ) {
+      const stored = isNull ? "null" : timeText(row, occurred);
+      this.#report(row, fields, "column", "occurred_at", stored, columns.occurredAt ?? "null", detail);
     }
-    const action = row.toString("utf8", actionAt, leafAt - 4);
-    if (action !== columns.action)
-      problem("column", "action", action, String(columns.action), "the column is not what the leaf says");
-    if (!sameTerms(row, termsAt, actionAt - 4, columns.termHashes, seq)) {
-      const expected = columns.termHashes.map((term) => termAt(term, seq));
-      problem(
-        "column",
-        "terms",
-        termsText(row, termsAt, actionAt - 4),
-        `{${expected.join(",")}}`,
-        "the search terms are not those of the leaf",
-      );
+    const storedAction = row.toString("utf8", action, leafAt - LENGTH_BYTES);
+    if (storedAction !== columns.action) {
+      this.#report(row, fields, "column", "action", storedAction, String(columns.action), detail);
     }
-    return entry;
+    if (!sameTerms(row, terms, action - LENGTH_BYTES, columns.termHashes, seq)) {
+      const expected = `{${columns.termHashes.map((term) => termAt(term, seq)).join(",")}}`;
+      this.#report(row, fields, "column", "terms", termsText(row, terms, action - LENGTH_BYTES), expected, detail);
+    }
   }
+
+  #report(
+    row: Buffer,
+    fields: Fields,
+    kind: ProblemKind,
+    field: string,
+    stored: string,
+    expected: string | undefined,
+    detail: string,
+  ): void {
+    const [seq, id] = [readInt64(row, fields.seq), uuidText(row, fields.id)];
+    this.#problems.add({ seq, id, kind, field, stored, ...(expected !== undefined && { expected }), detail });
+  }
+}
+
+const LENGTH_BYTES = 4;
+
+/** Where the fields of a row begin. */
+interface Fields {
+  readonly seq: number;
+  readonly recordedAt: number;
+  readonly id: number;
+  readonly tenant: number;
+  readonly version: number;
+  readonly hash: number;
+  readonly occurred: number;
+  readonly terms: number;
+  readonly action: number;
+  readonly leaf: number;
+  /** The end of the leaf. */
+  readonly end: number;
+}
+
+/** Each field is its length, then its bytes. A null, which of most only a changed schema allows, reads as empty. */
+function fieldsOf(row: Buffer, at: number): Fields {
+  const seq = at + LENGTH_BYTES;
+  const recordedAt = fieldAfter(row, seq);
+  const id = fieldAfter(row, recordedAt);
+  const tenant = fieldAfter(row, id);
+  const version = fieldAfter(row, tenant);
+  const hash = fieldAfter(row, version);
+  const occurred = fieldAfter(row, hash);
+  const terms = fieldAfter(row, occurred);
+  const action = fieldAfter(row, terms);
+  const leaf = fieldAfter(row, action);
+  const end = fieldAfter(row, leaf) - LENGTH_BYTES;
+  return { seq, recordedAt, id, tenant, version, hash, occurred, terms, action, leaf, end };
 }
 
 /** Where the field after the one at `at` begins, behind its length. */
 function fieldAfter(row: Buffer, at: number): number {
-  const length = row.readInt32BE(at - 4);
-  return at + Math.max(0, length) + 4;
+  return at + Math.max(0, row.readInt32BE(at - LENGTH_BYTES)) + LENGTH_BYTES;
 }
 
 /** Exact up to 2^53, beyond which no log grows. */
 function readInt64(row: Buffer, at: number): number {
   return row.readInt32BE(at) * 2 ** 32 + row.readUInt32BE(at + 4);
+}
+
+/** Where the bytes of a UUID stand in its text. */
+const UUID_DIGITS = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
+function isUuid(row: Buffer, at: number, text: string): boolean {
+  if (text.length !== 36) return false;
+  for (let i = 0; i < 16; i++) {
+    const digit = UUID_DIGITS[i]!;
+    if (row[at + i] !== (hexDigit(text, digit) << 4) + hexDigit(text, digit + 1)) return false;
+  }
+  return text[8] === "-" && text[13] === "-" && text[18] === "-" && text[23] === "-";
+}
+
+/** Of a lower-case digit; no byte is made of anything else. */
+function hexDigit(text: string, at: number): number {
+  const code = text.charCodeAt(at);
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  return code >= 0x61 && code <= 0x66 ? code - 0x57 : 0x100;
 }
 
 function uuidText(row: Buffer, at: number): string {

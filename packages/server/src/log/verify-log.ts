@@ -2,8 +2,10 @@
  * Verification of a log: every entry, column, opening, tile, head and chain that the database holds, against what the leaves
  * say (docs/spec, sections 3 and 8). Memory does not grow with the log, and no transaction is held for longer than a batch.
  */
-import { TILE_WIDTH } from "@tallystick/core/tree";
+import { HASH_BYTES, TILE_WIDTH } from "@tallystick/core/tree";
+import type { ReadAccess } from "./verify-access.ts";
 import { ChainCheck } from "./verify-chains.ts";
+import type { CleanBatch } from "./verify-clean.ts";
 import type { CheckedEntry, LogIdentity } from "./verify-entry.ts";
 import { checkOpenings } from "./verify-openings.ts";
 import {
@@ -19,12 +21,19 @@ import {
   type StrayRow,
 } from "./verify-read.ts";
 import { ProblemList, type VerifyReport } from "./verify-report.ts";
-import { checkTile, hashIn } from "./verify-tiles.ts";
+import { checkTile, hashIn, type TileRow } from "./verify-tiles.ts";
 import { type HeadRow, TreeCheck } from "./verify-tree.ts";
+import { VerifyWorkers } from "./verify-workers.ts";
 
 export interface VerifyOptions {
   /** Verifies the chain of this service alone: its entries, their columns and openings, and its heads; not the tree. */
   readonly serviceId?: string | undefined;
+  /** Lets threads of their own look for what is wrong, which takes a long log a fraction of the time. */
+  readonly access?: ReadAccess | undefined;
+  /** From this size of the log on; starting threads takes some time of its own. */
+  readonly threadsFrom?: number | undefined;
+  /** Positions that are read at once: a multiple of 256. */
+  readonly batchSize?: number | undefined;
   /** Ends the verification, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /** Told after each batch how many of the log's positions have been gone through. */
@@ -34,6 +43,7 @@ export interface VerifyOptions {
 // 16 tiles: some 4 MB of rows.
 const BATCH_SIZE = 16 * TILE_WIDTH;
 const STRAYS_AT_ONCE = 1_000;
+const THREADS_FROM = 50_000;
 const EMPTY_ROOT = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /**
@@ -90,19 +100,13 @@ class Verification {
     this.#checkPinned();
     for await (const batch of this.#batches()) {
       signal?.throwIfAborted();
-      this.#problems.addAll(batch.problems);
-      this.#checked += batch.entries.length;
-      const entries = wholeLog ? this.#walk(batch) : this.#walkChain(batch);
-      this.#erased += checkOpenings(this.#log, entries, batch.openings, this.#problems);
-      for (const tile of this.#tree.takeTiles()) {
-        const stored = tile.level === 0 ? batch.tiles.get(tile.index) : undefined;
-        checkTile(
-          this.#log,
-          tile,
-          stored ?? (await this.#snapshot((client) => readTile(client, this.#log, tile.level, tile.index))),
-          this.#problems,
-        );
+      if (!("hashes" in batch)) {
+        this.#problems.addAll(batch.problems);
+        this.#checked += batch.entries.length;
+        const entries = wholeLog ? this.#walk(batch) : this.#walkChain(batch);
+        this.#erased += checkOpenings(this.#log, entries, batch.openings, this.#problems);
       }
+      await this.#checkTiles(batch.tiles);
       onProgress?.(batch.span.to, this.#size);
     }
     this.#reportMissing();
@@ -123,8 +127,25 @@ class Verification {
     };
   }
 
-  /** The batches of the log in its order; each is read while the one before it is looked at. */
-  async *#batches(): AsyncGenerator<Batch> {
+  /** Compares the tiles that have become full; those of the lowest level are likely to be among `tiles`. */
+  async #checkTiles(tiles: ReadonlyMap<number, TileRow>): Promise<void> {
+    for (const tile of this.#tree.takeTiles()) {
+      const { level, index } = tile;
+      const known = level === 0 ? tiles.get(index) : undefined;
+      const stored = known ?? (await this.#snapshot((client) => readTile(client, this.#log, level, index)));
+      checkTile(this.#log, tile, stored, this.#problems);
+    }
+  }
+
+  /** The batches of the log in its order. Clean ones have been gone through already. */
+  #batches(): AsyncGenerator<Batch | CleanBatch> {
+    const { access, serviceId, threadsFrom = THREADS_FROM } = this.#options;
+    if (access === undefined || serviceId !== undefined || this.#size < threadsFrom) return this.#readAhead();
+    return this.#byThreads(access);
+  }
+
+  /** Each batch is read while the one before it is looked at. */
+  async *#readAhead(): AsyncGenerator<Batch> {
     let ahead: Promise<Batch[]> | undefined;
     try {
       for (const span of this.#batchSpans()) {
@@ -139,10 +160,30 @@ class Verification {
     }
   }
 
+  /** Threads find the clean batches, of which there is only to see that they fit; all others are read here. */
+  async *#byThreads(access: ReadAccess): AsyncGenerator<Batch | CleanBatch> {
+    const workers = new VerifyWorkers({ access, log: this.#log, size: this.#size });
+    try {
+      const asked: { span: Span; clean: Promise<CleanBatch | undefined> }[] = [];
+      for (const span of [...this.#batchSpans(), undefined]) {
+        if (span !== undefined) asked.push({ span, clean: workers.check(span) });
+        while (asked.length > (span === undefined ? 0 : workers.ahead)) {
+          const next = asked.shift()!;
+          const clean = await next.clean;
+          if (clean !== undefined && this.#placeClean(clean)) yield clean;
+          else yield* await this.#read(next.span);
+        }
+      }
+    } finally {
+      await workers.close();
+    }
+  }
+
   *#batchSpans(): Generator<Span> {
+    const { batchSize = BATCH_SIZE } = this.#options;
     for (const { from, to, since, until } of this.#pinned.spans) {
       for (let start = from; start < to; ) {
-        const end = Math.min(to, (Math.floor(start / BATCH_SIZE) + 1) * BATCH_SIZE);
+        const end = Math.min(to, (Math.floor(start / batchSize) + 1) * batchSize);
         yield { from: start, to: end, since, until };
         start = end;
       }
@@ -238,6 +279,44 @@ class Verification {
     skipTo(span.to);
     this.#chains.checkHeads(placed, batch.serviceHeads, ended, this.#tree.certifiedSize);
     return placed;
+  }
+
+  /** Goes through a clean batch as a whole; false, and nothing is done, where it does not fit to what came before. */
+  #placeClean({ span, hashes, erased, heads, firstTime, lastTime, lastId, segments }: CleanBatch): boolean {
+    const sameCommit = this.#commitTime === undefined || this.#commitTime === firstTime;
+    if (!sameCommit || firstTime < this.#newestTime || !segments.every((segment) => this.#chains.fits(segment)))
+      return false;
+    this.#reportMissing();
+    this.#checked += span.to - span.from;
+    this.#erased += erased;
+
+    // The commit that was open: what it ends with is here, or was there before.
+    for (const { serviceId, inFirstCommit } of segments) if (inFirstCommit) this.#commitServices.delete(serviceId);
+    if (heads.length > 0) {
+      this.#chains.checkHeads([], [], [...this.#commitServices.values()], this.#tree.certifiedSize);
+      this.#commitServices.clear();
+    }
+    for (const segment of segments) {
+      this.#chains.join(segment);
+      if (segment.open) this.#commitServices.set(segment.serviceId, segment.last);
+    }
+
+    let next = span.from;
+    const appendTo = (to: number) => {
+      this.#tree.appendAll(hashes.subarray((next - span.from) * HASH_BYTES, (to - span.from) * HASH_BYTES));
+      next = to;
+    };
+    this.#commitTime = undefined;
+    for (const { head, id } of heads) {
+      appendTo(head.size);
+      this.#lastId = id;
+      this.#head(head);
+    }
+    appendTo(span.to);
+    this.#lastId = lastId;
+    this.#newestTime = lastTime;
+    if (heads.at(-1)?.head.size !== span.to) this.#commitTime = lastTime;
+    return true;
   }
 
   /** The same for one service's chain, without the tree. */

@@ -1,53 +1,59 @@
 /**
- * PostgreSQL's times as text.
+ * PostgreSQL's times against RFC 3339 text.
  */
 
 const POSTGRES_EPOCH_MS = 946_684_800_000;
 const TWO_32 = 2 ** 32;
+const TEXT_LENGTH = "2026-01-02T03:04:05.123456Z".length;
 
-/** Writes times of one column; entries of one commit, or of one second, share the work. */
-export class TimeText {
-  #high = 0;
-  #low = -1;
+/** Compares times of one column with text; entries of one commit, or of one day, share the work. */
+export class TimeColumn {
   #text = "";
-  #second = Number.NaN;
-  #prefix = "";
-  #ms = 0;
+  #microseconds = Number.NaN;
+  #day = "";
+  #dayMs = 0;
 
-  /** The millisecond of the last time, since the Unix epoch. */
-  get ms(): number {
-    return this.#ms;
-  }
-
-  /** The binary timestamptz at `at` as RFC 3339 UTC with six digits of fraction; `infinity` and years beyond 9999 as words. */
-  of(row: Buffer, at: number): string {
-    const high = row.readInt32BE(at);
-    const low = row.readUInt32BE(at + 4);
-    if (high === this.#high && low === this.#low) return this.#text;
-    this.#high = high;
-    this.#low = low;
-    // Microseconds since 2000 of the years 1715 to 2285 are exact numbers.
-    const exact = Math.abs(high) < 2 ** 21;
-    const [ms, us] = exact ? split(high * TWO_32 + low) : splitBig(row.readBigInt64BE(at));
-    this.#ms = ms;
-    const second = Math.floor(ms / 1000);
-    if (second !== this.#second) {
-      const date = new Date(second * 1000);
-      this.#second = second;
-      this.#prefix = Number.isNaN(date.getTime()) ? "a time out of range " : date.toISOString().slice(0, -4);
+  /** Whether the binary timestamptz at `at` is the time that `text` names, in UTC with six digits of fraction. */
+  is(row: Buffer, at: number, text: string): boolean {
+    if (text !== this.#text) {
+      this.#text = text;
+      this.#microseconds = this.#parse(text);
     }
-    this.#text = `${this.#prefix}${String((ms - second * 1000) * 1000 + us).padStart(6, "0")}Z`;
-    return this.#text;
+    const stored = row.readInt32BE(at) * TWO_32 + row.readUInt32BE(at + 4);
+    if (stored !== this.#microseconds) return false;
+    // Beyond the years 1715 to 2285 microseconds are too large to be exact numbers.
+    return Number.isSafeInteger(stored) || timeText(row, at) === text;
+  }
+
+  /** Microseconds since 2000, PostgreSQL's epoch; NaN for any other form. */
+  #parse(text: string): number {
+    if (text.length !== TEXT_LENGTH) return Number.NaN;
+    const day = text.slice(0, 10);
+    if (day !== this.#day) {
+      this.#day = day;
+      this.#dayMs = Date.parse(`${day}T00:00:00Z`);
+    }
+    const seconds = digits(text, 11, 13) * 3600 + digits(text, 14, 16) * 60 + digits(text, 17, 19);
+    return (this.#dayMs - POSTGRES_EPOCH_MS + seconds * 1000) * 1000 + digits(text, 20, 26);
   }
 }
 
-/** Milliseconds since the Unix epoch, and the microseconds beyond. */
-function split(microseconds: number): [number, number] {
-  const ms = Math.floor(microseconds / 1000);
-  return [ms + POSTGRES_EPOCH_MS, microseconds - ms * 1000];
+function digits(text: string, from: number, to: number): number {
+  let value = 0;
+  for (let i = from; i < to; i++) value = value * 10 + text.charCodeAt(i) - 0x30;
+  return value;
 }
 
-function splitBig(microseconds: bigint): [number, number] {
-  const us = ((microseconds % 1000n) + 1000n) % 1000n;
-  return [Number((microseconds - us) / 1000n) + POSTGRES_EPOCH_MS, Number(us)];
+/** The millisecond of the binary timestamptz at `at`, since the Unix epoch. */
+export function timeMs(row: Buffer, at: number): number {
+  return Math.floor((row.readInt32BE(at) * TWO_32 + row.readUInt32BE(at + 4)) / 1000) + POSTGRES_EPOCH_MS;
+}
+
+/** The binary timestamptz at `at` as RFC 3339 UTC with six digits of fraction; beyond the years that RFC 3339 has, in words. */
+export function timeText(row: Buffer, at: number): string {
+  const stored = row.readBigInt64BE(at);
+  const microseconds = ((stored % 1_000_000n) + 1_000_000n) % 1_000_000n;
+  const date = new Date(Number((stored - microseconds) / 1000n) + POSTGRES_EPOCH_MS);
+  if (Number.isNaN(date.getTime())) return `${stored} microseconds since 2000`;
+  return `${date.toISOString().slice(0, -4)}${String(microseconds).padStart(6, "0")}Z`;
 }

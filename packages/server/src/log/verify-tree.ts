@@ -73,6 +73,16 @@ export class TreeCheck {
     this.#grow(computed, sealed ?? stored);
   }
 
+  /** Adds hashes that leaves, columns and tiles agree on. */
+  appendAll(hashes: Uint8Array): void {
+    const edges = new Set([this.#computed, this.#recorded]);
+    for (let at = 0; at < hashes.length; at += HASH_BYTES) {
+      const hash = hashes.subarray(at, at + HASH_BYTES);
+      for (const edge of edges) edge?.append(hash);
+    }
+    this.#size += hashes.length / HASH_BYTES;
+  }
+
   /** Goes on past an entry that is not there; its tile may still know its hash. */
   skip(sealed: string | undefined): void {
     this.#size++;

@@ -1,10 +1,10 @@
 /**
  * Verification of every log of a database, for whoever may read all of it.
  */
-import pg from "pg";
+import type pg from "pg";
+import { openAccess } from "./verify-access.ts";
 import type { LogIdentity } from "./verify-entry.ts";
 import { verifyLog } from "./verify-log.ts";
-import type { Snapshot } from "./verify-read.ts";
 import type { VerifyReport } from "./verify-report.ts";
 
 export interface VerifyDatabaseOptions {
@@ -27,8 +27,6 @@ export class UnknownTenantError extends Error {
   }
 }
 
-// The batch that is looked at, and the one that is read meanwhile.
-const CONNECTIONS = 2;
 const BEGIN = "begin isolation level repeatable read read only";
 
 /**
@@ -39,17 +37,12 @@ const BEGIN = "begin isolation level repeatable read read only";
  */
 export async function* verifyDatabase(url: string, options: VerifyDatabaseOptions = {}): AsyncGenerator<VerifyReport> {
   const { tenant, service, signal, onProgress } = options;
-  // Statements of a batch are sent without waiting for each other's answers.
-  const pool = new pg.Pool({
-    connectionString: url,
-    max: CONNECTIONS,
-    application_name: "tallystick verify",
-    pipeline: true,
-  });
-  pool.on("error", () => {}); // of idle connections: the next read meets it
+  const access = { url, begin: BEGIN };
+  const { snapshot, pool } = openAccess(access);
   try {
     for (const log of await listLogs(pool, tenant)) {
-      yield await verifyLog(snapshotOf(pool), log, {
+      yield await verifyLog(snapshot, log, {
+        access,
         serviceId: service,
         signal,
         onProgress: (checked, size) => onProgress?.({ log: log.name, checked, size }),
@@ -58,26 +51,6 @@ export async function* verifyDatabase(url: string, options: VerifyDatabaseOption
   } finally {
     await pool.end();
   }
-}
-
-function snapshotOf(pool: pg.Pool): Snapshot {
-  return async (work) => {
-    const client = await pool.connect();
-    let broken: Error | undefined;
-    const onError = (error: Error) => {
-      broken = error;
-    };
-    client.on("error", onError);
-    try {
-      await client.query(BEGIN);
-      return await work(client);
-    } finally {
-      // Nothing was written: there is nothing to commit.
-      await client.query("rollback").catch(onError);
-      client.off("error", onError);
-      client.release(broken);
-    }
-  };
 }
 
 async function listLogs(pool: pg.Pool, tenant: string | undefined): Promise<LogIdentity[]> {

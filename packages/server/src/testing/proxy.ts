@@ -4,16 +4,17 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
-/** `pass`, or how a connection meets a network that does not. */
-export type ProxyMode = "pass" | "refuse" | "hang";
+/** `refuse` ends every connection, and each new one at once. */
+export type ProxyMode = "pass" | "refuse";
+
+export type CutWhen = "answered" | "sent";
 
 export class TcpProxy {
   readonly #server: Server;
   readonly #target: { host: string; port: number };
   readonly #sockets = new Set<Socket>();
   #mode: ProxyMode = "pass";
-  /** Asked of each piece that the server sends; true cuts the connection once PostgreSQL has answered it. */
-  #cutAfter: ((sent: Buffer) => boolean) | undefined;
+  #cut: { isIt: (sent: Buffer) => boolean; when: CutWhen; afterwards: ProxyMode } | undefined;
   #cuts = 0;
 
   private constructor(server: Server, target: { host: string; port: number }) {
@@ -39,25 +40,21 @@ export class TcpProxy {
     return other.href;
   }
 
-  /** `refuse` ends every connection and each new one at once; `hang` keeps them and passes nothing on. */
   set(mode: ProxyMode): void {
     this.#mode = mode;
     if (mode === "refuse") for (const socket of this.#sockets) socket.resetAndDestroy();
-    for (const socket of this.#sockets) {
-      if (mode === "hang") socket.pause();
-      if (mode === "pass") socket.resume();
-    }
   }
 
   /**
-   * Cuts each connection on which the server sends something that `isIt`, at the moment PostgreSQL begins to answer, and
-   * keeps the answer back: for COMMIT, it is then done and the server does not know.
+   * Cuts the next connection on which the server sends something that `isIt`, and only that one. `answered`: when PostgreSQL
+   * has answered COMMIT, whose answer is kept back: it is done, and the server does not know. `sent`: before PostgreSQL gets it.
+   * The proxy is in the mode `afterwards` from then on.
    */
-  cutAnswersTo(isIt: ((sent: Buffer) => boolean) | undefined): void {
-    this.#cutAfter = isIt;
+  cutOnce(when: CutWhen, isIt: (sent: Buffer) => boolean, afterwards: ProxyMode = "pass"): void {
+    this.#cut = { isIt, when, afterwards };
   }
 
-  /** Connections that {@link cutAnswersTo} has cut. */
+  /** Connections that {@link cutOnce} has cut. */
   get cuts(): number {
     return this.#cuts;
   }
@@ -75,33 +72,38 @@ export class TcpProxy {
       return;
     }
     const far = connect(this.#target);
-    let cutNext = false;
+    // From when it is set, nothing of what PostgreSQL answers is passed on.
+    let waitsForCommit: { readonly afterwards: ProxyMode } | undefined;
     for (const [one, other] of [
       [near, far],
       [far, near],
     ] as const) {
       this.#sockets.add(one);
       one.setNoDelay(true);
-      if (this.#mode === "hang") one.pause();
       one.on("error", () => other.destroy());
       one.on("close", () => {
         this.#sockets.delete(one);
         other.destroy();
       });
     }
+    const cut = (afterwards: ProxyMode) => {
+      this.#cuts++;
+      near.resetAndDestroy();
+      this.set(afterwards);
+    };
     near.on("data", (chunk: Buffer) => {
-      cutNext ||= this.#cutAfter?.(chunk) === true;
+      const asked = this.#cut?.isIt(chunk) ? this.#cut : undefined;
+      if (asked !== undefined) this.#cut = undefined;
+      if (asked?.when === "sent") {
+        cut(asked.afterwards);
+        return;
+      }
+      waitsForCommit ??= asked;
       far.write(chunk);
     });
     far.on("data", (chunk: Buffer) => {
-      if (!cutNext) {
-        near.write(chunk);
-        return;
-      }
-      // The tag of the answer to COMMIT says that it is done; what came before it belongs to earlier statements.
-      if (!chunk.includes("COMMIT\0")) return;
-      this.#cuts++;
-      near.resetAndDestroy();
+      if (waitsForCommit === undefined) near.write(chunk);
+      else if (chunk.includes("COMMIT\0")) cut(waitsForCommit.afterwards);
     });
   }
 }

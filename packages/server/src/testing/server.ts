@@ -3,11 +3,12 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Credentials } from "../credentials.ts";
+import { isPostgres } from "../db/embedded-postmaster.ts";
 import { Api } from "./api.ts";
 import type { TestDatabase } from "./log.ts";
 
@@ -116,8 +117,19 @@ export async function stopTestServers(): Promise<void> {
       await ended;
     }),
   );
-  for (const directory of directories) await rm(directory, { recursive: true, force: true });
+  for (const directory of directories) {
+    await stopPostgres(join(directory, "data", "postgres"));
+    await rm(directory, { recursive: true, force: true });
+  }
   directories.clear();
+}
+
+/** The PostgreSQL of a server that was killed lives on. */
+async function stopPostgres(cluster: string): Promise<void> {
+  const pid = Number.parseInt(await readFile(join(cluster, "postmaster.pid"), "utf8").catch(() => ""), 10);
+  if (!(pid > 0) || !(await isPostgres(pid))) return;
+  process.kill(pid, "SIGQUIT");
+  await until(async () => !(await isPostgres(pid)), { what: "PostgreSQL ends" });
 }
 
 /** Waits for a condition, and fails with what it waited for once the deadline has passed. */

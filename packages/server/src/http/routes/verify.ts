@@ -26,6 +26,7 @@ export function verifyRoutes(app: FastifyInstance, { database }: Services): void
       const verification = previous.then(() => {
         abandoned.signal.throwIfAborted();
         return verifyLog((work) => database.read(log.tenantId, work, BATCH_TIMEOUT_MS), log, {
+          access: database.readAccess(log.tenantId, BATCH_TIMEOUT_MS),
           serviceId,
           signal: abandoned.signal,
         });
