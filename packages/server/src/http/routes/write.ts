@@ -32,6 +32,8 @@ interface EntryHead {
 
 /** A bulk request's events, and the results of those that were refused, with a hole for each that is ready. */
 interface Bulk {
+  /** Where in the body the events are. */
+  readonly at: string;
   readonly log: TenantLog | undefined;
   readonly prepared: PreparedEvent[];
   readonly results: (EntryHead | ProblemBody | undefined)[];
@@ -47,14 +49,14 @@ export function writeRoutes(app: FastifyInstance, { gate, sequencer }: Services)
     return reply.code(201).header("location", `/v1/logs/${head.id}`).send(head);
   });
 
-  // One at a time: requests that were read side by side would all be ready at once, and the database idle until then.
+  // One at a time: requests that were read side by side would all be ready at once, and the database idle until then. Those
+  // that wait are bytes still: parsed, they would be copied by each collection of young garbage.
   const reading = new Turns();
   const bulk = { schema: bulkSchema, bodyLimit: MAX_BULK_BODY_BYTES, config: { scope: "write" } } as const;
   app.post("/v1/logs/bulk", bulk, async (request, reply) => {
     refuseKeyHeader(request);
     const partial = (request.query as { partial?: string }).partial === "true";
-    const { items, at } = bulkBody(request);
-    const { log, prepared, results } = await reading.take(() => readBulk(request, items, at, partial));
+    const { at, log, prepared, results } = await reading.take(() => readBulk(request, partial));
     if (log !== undefined) {
       const outcome = await sequencer.append({ logId: log.logId, events: prepared, partial });
       if (outcome instanceof AppendError) {
@@ -71,12 +73,8 @@ export function writeRoutes(app: FastifyInstance, { gate, sequencer }: Services)
     return reply.code(partial ? 207 : 201).send({ data: results });
   });
 
-  async function readBulk(
-    request: FastifyRequest,
-    items: readonly JsonItem[],
-    at: string,
-    partial: boolean,
-  ): Promise<Bulk> {
+  async function readBulk(request: FastifyRequest, partial: boolean): Promise<Bulk> {
+    const { items, at } = bulkBody(request);
     const prepared: PreparedEvent[] = [];
     const results: Bulk["results"] = [];
     let log: TenantLog | undefined;
@@ -95,7 +93,7 @@ export function writeRoutes(app: FastifyInstance, { gate, sequencer }: Services)
         results.push(problemBody(problem));
       }
     }
-    return { log, prepared, results };
+    return { at, log, prepared, results };
   }
 }
 
