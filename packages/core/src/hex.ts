@@ -1,14 +1,7 @@
-const pairs = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
-
-/** Bytes as lower-case hex digits, two a byte. */
-export function toHex(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += pairs[byte];
-  return text;
-}
+export { toHex } from "#to-hex";
 
 /**
- * The bytes that {@link toHex} wrote. Upper-case digits are refused, so that one value has one spelling.
+ * The bytes that `toHex` wrote. Upper-case digits are refused, so that one value has one spelling.
  * Throws `SyntaxError` on an odd length or on any other character.
  */
 export function fromHex(text: string): Uint8Array {
