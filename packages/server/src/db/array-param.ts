@@ -7,10 +7,10 @@ const HEADER_BYTES = 20;
 const LENGTH_BYTES = 4;
 
 /** Type OIDs of pg_type, which never change. */
-export const OID = { bytea: 17, int8: 20, text: 25, timestamptz: 1184, uuid: 2950 } as const;
+export const OID = { bytea: 17, int8: 20, int4: 23, text: 25, timestamptz: 1184, uuid: 2950 } as const;
 
-/** Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01. */
-const POSTGRES_EPOCH_US = 946_684_800_000_000n;
+/** PostgreSQL's epoch, 2000-01-01, in ms since the Unix epoch. */
+const POSTGRES_EPOCH_MS = 946_684_800_000;
 
 export class ArrayParam {
   #buffer: Buffer;
@@ -25,10 +25,17 @@ export class ArrayParam {
     this.#buffer.writeInt32BE(1, 16); // lower bound
   }
 
-  text(value: string): void {
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Returns the bytes that were written, as a view that is good until the next write. */
+  text(value: string): Uint8Array {
     this.#reserve(value.length * 3); // UTF-16 to UTF-8 grows at most threefold
-    const size = this.#buffer.write(value, this.#at + LENGTH_BYTES);
+    const start = this.#at + LENGTH_BYTES;
+    const size = this.#buffer.write(value, start);
     this.#advance(size);
+    return this.#buffer.subarray(start, start + size);
   }
 
   bytes(value: Uint8Array): void {
@@ -41,17 +48,24 @@ export class ArrayParam {
   uuid(value: string): void {
     this.#reserve(16);
     let at = this.#at + LENGTH_BYTES;
-    let from = 0;
-    for (const group of [8, 4, 4, 4, 12]) {
-      at += this.#buffer.write(value.slice(from, from + group), at, "hex");
-      from += group + 1;
+    for (let i = 0; i < value.length; i += 2) {
+      if (value.charCodeAt(i) === HYPHEN) i++;
+      this.#buffer[at++] = (hexDigit(value, i) << 4) | hexDigit(value, i + 1);
     }
     this.#advance(16);
   }
 
+  int4(value: number): void {
+    this.#reserve(4);
+    this.#buffer.writeInt32BE(value, this.#at + LENGTH_BYTES);
+    this.#advance(4);
+  }
+
+  /** A safe integer. */
   int8(value: number): void {
     this.#reserve(8);
-    this.#buffer.writeBigInt64BE(BigInt(value), this.#at + LENGTH_BYTES);
+    this.#buffer.writeInt32BE(Math.floor(value / 2 ** 32), this.#at + LENGTH_BYTES);
+    this.#buffer.writeUInt32BE(value >>> 0, this.#at + LENGTH_BYTES + 4); // >>> takes the value modulo 2^32
     this.#advance(8);
   }
 
@@ -61,9 +75,15 @@ export class ArrayParam {
       this.null();
       return;
     }
-    this.#reserve(8);
-    const microseconds = BigInt(Date.parse(`${value.slice(0, 19)}Z`)) * 1000n + BigInt(value.slice(20, 26));
-    this.#buffer.writeBigInt64BE(microseconds - POSTGRES_EPOCH_US, this.#at + LENGTH_BYTES);
+    const milliseconds = Date.parse(value) - POSTGRES_EPOCH_MS; // which cuts the last three digits off
+    const microseconds = milliseconds * 1000 + Number(value.slice(23, 26));
+    if (Number.isSafeInteger(microseconds)) {
+      this.int8(microseconds);
+      return;
+    }
+    this.#reserve(8); // 285 years and more from 2000
+    const exact = BigInt(milliseconds) * 1000n + BigInt(value.slice(23, 26));
+    this.#buffer.writeBigInt64BE(exact, this.#at + LENGTH_BYTES);
     this.#advance(8);
   }
 
@@ -95,4 +115,12 @@ export class ArrayParam {
     this.#buffer.copy(larger, 0, 0, this.#at);
     this.#buffer = larger;
   }
+}
+
+const HYPHEN = 0x2d;
+
+/** The value of a lower-case hex digit. */
+function hexDigit(text: string, at: number): number {
+  const code = text.charCodeAt(at);
+  return code < 0x3a ? code - 0x30 : code - 0x57;
 }

@@ -5,13 +5,12 @@
 import type { TreeEdge } from "@tallystick/core/edge";
 import { toHex } from "@tallystick/core/hex";
 import { leafText, NO_PREVIOUS } from "@tallystick/core/leaf";
-import { leafHash } from "@tallystick/core/tree";
 import type pg from "pg";
 import { CommitUnknownError, type Transaction } from "../db/database.ts";
 import type { Edges, Head } from "./edges.ts";
 import { AppendError } from "./errors.ts";
 import { entryId } from "./id.ts";
-import { insertRows, type RecordedEntry, type ServiceHead } from "./insert.ts";
+import { EntryRows, insertHeads, type ServiceHead } from "./insert.ts";
 import type { PreparedEvent } from "./prepare.ts";
 
 /** One request's events, which are recorded together or not at all. */
@@ -62,8 +61,13 @@ interface LogState {
   readonly edge: TreeEdge;
   readonly services: Map<string, ServiceHead>;
   readonly touched: Set<string>;
-  readonly entries: RecordedEntry[];
+  /** Entries that have not been sent yet. */
+  rows: EntryRows | undefined;
+  readonly sliceEntries: number;
 }
+
+/** Entries of one statement, about: small enough that the database starts early, large enough that statements cost nothing. */
+const SLICE_ENTRIES = 500;
 
 /** Settings of the protocol. */
 export interface AppendLimits {
@@ -90,16 +94,19 @@ export async function commitBatch(
   limits: AppendLimits,
 ): Promise<Commit> {
   // 1. Lock the logs in id order, then read the clock, the heads, the chains and the keys: one round trip.
-  const events = requests.flatMap((request) => request.events.map((event) => ({ logId: request.logId, event })));
   const client = transaction.client;
   const [locked, chains, keys] = await transaction.together([
     lockLogs(client, new Set(requests.map((request) => request.logId))),
-    readServiceHeads(client, events),
-    readRecordedKeys(client, events, limits),
+    readServiceHeads(client, requests),
+    readRecordedKeys(client, requests, limits),
   ]);
 
   // 2. With the locks held nothing below can change but by us. A crash from here to COMMIT leaves no trace.
   const logs = new Map<number, LogState>();
+  const sliceEntries = Math.min(
+    SLICE_ENTRIES,
+    requests.reduce((sum, { events }) => sum + events.length, 0),
+  );
   for (const row of locked) {
     const skewMs = Math.abs(row.clock_ms - limits.now());
     if (skewMs > limits.maxClockSkewMs) {
@@ -118,22 +125,39 @@ export async function commitBatch(
       edge: await edges.at(client, row.log_id, head),
       services: new Map(),
       touched: new Set(),
-      entries: [],
+      rows: undefined,
+      sliceEntries,
     });
   }
   for (const { log_id, service_id, seq, leaf_hash } of chains) {
     logs.get(log_id)!.services.set(service_id, { seq: Number(seq), leafHash: leaf_hash });
   }
 
-  // 3. Give each event its place, in the order of arrival: seq, chain, leaf, tree.
-  const outcomes = requests.map((request) => appendRequest(logs.get(request.logId)!, request, keys));
+  // 3. Give each event its place, in the order of arrival: seq, chain, leaf, tree. Entries are sent in slices, so that the
+  //    database inserts the first ones while we place the next.
+  const sent: Promise<unknown>[] = [];
+  const send = (log: LogState) => {
+    if (log.rows === undefined) return;
+    for (const query of log.rows.insert(client, log)) sent.push(heard(query));
+    log.rows = undefined;
+  };
+  const outcomes: AppendOutcome[] = [];
+  for (const request of requests) {
+    const log = logs.get(request.logId)!;
+    outcomes.push(appendRequest(log, request, keys));
+    if (log.rows !== undefined && log.rows.count >= sliceEntries) send(log);
+  }
 
-  // 4. Send rows, tiles, heads and COMMIT in one go. The data is durable when COMMIT returns, and not before; if we crash
+  // 4. Send the rest, tiles, heads and COMMIT in one go. The data is durable when COMMIT returns, and not before; if we crash
   //    between, the client has no answer, retries with its key, and finds this very entry.
-  const changed = [...logs.values()].filter((log) => log.entries.length > 0);
+  const changed = [...logs.values()].filter((log) => log.touched.size > 0);
+  for (const log of changed) {
+    send(log);
+    sent.push(...insertHeads(client, log));
+  }
   const commit = { outcomes, edges: new Map(changed.map((log) => [log.logId, log.edge])) };
   try {
-    await transaction.commit(changed.flatMap((log) => insertRows(client, log)));
+    await transaction.commit(sent);
   } catch (error) {
     throw error instanceof CommitUnknownError ? new UnsettledError(commit, error) : error;
   }
@@ -189,11 +213,18 @@ function reusedKey(events: readonly PreparedEvent[], keys: ReadonlyMap<string, R
   return undefined;
 }
 
+/** A query whose failure is reported later, by COMMIT: nothing else has to hear of it. */
+function heard<T>(query: Promise<T>): Promise<T> {
+  query.catch(() => {});
+  return query;
+}
+
 /** Makes the entry of an event at the end of the log. */
 function place(log: LogState, event: PreparedEvent): Recorded {
   const previous = log.services.get(event.serviceId);
   const seq = log.edge.size;
   const id = entryId(log.recordedAtMs);
+  log.rows ??= new EntryRows(seq, log.sliceEntries);
   const leaf = leafText(
     {
       log: log.name,
@@ -206,11 +237,10 @@ function place(log: LogState, event: PreparedEvent): Recorded {
     },
     event.json,
   );
-  const hash = leafHash(leaf);
+  const hash = log.rows.add(id, leaf, event);
   log.edge.append(hash);
   log.services.set(event.serviceId, { seq: previous === undefined ? 0 : previous.seq + 1, leafHash: hash });
   log.touched.add(event.serviceId);
-  log.entries.push({ id, seq, leaf, leafHash: hash, event });
   return { id, seq, recordedAt: log.recordedAt, leafHash: hash, duplicate: false };
 }
 
@@ -244,8 +274,6 @@ interface LockedLog {
   readonly clock_ms: number;
 }
 
-type EventOfLog = { readonly logId: number; readonly event: PreparedEvent };
-
 async function lockLogs(client: pg.ClientBase, logIds: ReadonlySet<number>): Promise<LockedLog[]> {
   const { rows } = await client.query<LockedLog>(
     `select log_id, tenant_id, name, size, root, extract(epoch from clock)::float8 * 1000 as clock_ms,
@@ -256,20 +284,25 @@ async function lockLogs(client: pg.ClientBase, logIds: ReadonlySet<number>): Pro
   return rows;
 }
 
-async function readServiceHeads(client: pg.ClientBase, events: readonly EventOfLog[]) {
-  const services = new Map(
-    events.map(({ logId, event }) => [`${logId} ${event.serviceId}`, { logId, serviceId: event.serviceId }]),
-  );
-  const asked = [...services.values()];
+async function readServiceHeads(client: pg.ClientBase, requests: readonly AppendRequest[]) {
+  const asked = new Map<number, Set<string>>();
+  for (const { logId, events } of requests) {
+    const services = asked.get(logId) ?? new Set();
+    asked.set(logId, services);
+    for (const { serviceId } of events) services.add(serviceId);
+  }
+  const pairs = [...asked].flatMap(([logId, services]) => [...services].map((serviceId) => ({ logId, serviceId })));
   const { rows } = await client.query<{ log_id: number; service_id: string; seq: string; leaf_hash: Buffer }>(
     "select log_id, service_id, seq, leaf_hash from tallystick.service_heads_of($1, $2)",
-    [asked.map(({ logId }) => logId), asked.map(({ serviceId }) => serviceId)],
+    [pairs.map(({ logId }) => logId), pairs.map(({ serviceId }) => serviceId)],
   );
   return rows;
 }
 
-async function readRecordedKeys(client: pg.ClientBase, events: readonly EventOfLog[], limits: AppendLimits) {
-  const keys = new Set(events.flatMap(({ event }) => event.idempotency?.key ?? []));
+async function readRecordedKeys(client: pg.ClientBase, requests: readonly AppendRequest[], limits: AppendLimits) {
+  const keys = new Set<string>();
+  for (const { events } of requests)
+    for (const { idempotency } of events) if (idempotency !== undefined) keys.add(idempotency.key);
   if (keys.size === 0) return new Map<string, RecordedKey>();
   const { rows } = await client.query<{
     key: string;

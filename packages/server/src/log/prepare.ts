@@ -18,7 +18,13 @@ export interface PreparedEvent {
   readonly openings: readonly Opening[];
   /** Upper bound of its leaf's size in bytes. */
   readonly leafBytes: number;
-  readonly idempotency?: { readonly key: string; readonly requestHash: string };
+  readonly idempotency?: Idempotency;
+}
+
+/** Under which key an event is recorded at most once; both are the first 16 bytes of a SHA-256, as a UUID. */
+export interface Idempotency {
+  readonly key: string;
+  readonly requestHash: string;
 }
 
 /** Thrown for an event whose leaf would be larger than a leaf may be. */
@@ -46,13 +52,24 @@ function salt(): Uint8Array {
   return salts.subarray(nextSalt - SALT_BYTES, nextSalt);
 }
 
-const LONGEST = {
-  seq: Number.MAX_SAFE_INTEGER,
-  serviceSeq: Number.MAX_SAFE_INTEGER,
-  id: "00000000-0000-7000-8000-000000000000",
-  recordedAt: "0001-01-01T00:00:00.000000Z",
-  prev: NO_PREVIOUS,
-};
+/** Size of what surrounds an event in its leaf, at most, without what the names of log and service add. */
+const FRAME_BYTES = leafText(
+  {
+    log: "",
+    seq: Number.MAX_SAFE_INTEGER,
+    id: "00000000-0000-7000-8000-000000000000",
+    recordedAt: "0001-01-01T00:00:00.000000Z",
+    serviceId: "",
+    serviceSeq: Number.MAX_SAFE_INTEGER,
+    prev: NO_PREVIOUS,
+  },
+  "",
+).length;
+
+/** Bytes that a name adds to the quotes around it. */
+function quotedBytes(name: string): number {
+  return Buffer.byteLength(JSON.stringify(name)) - 2;
+}
 
 /**
  * Prepares an event for {@link import("./sequencer.ts").Sequencer.append}.
@@ -64,8 +81,7 @@ const LONGEST = {
 export function prepareEvent(log: TenantLog, event: Event, serviceId: string, key: string | undefined): PreparedEvent {
   const committed = commitEvent(event, salt);
   const json = canonicalize(committed.event as never);
-  const frameBytes = Buffer.byteLength(leafText({ ...LONGEST, log: log.name, serviceId }, ""));
-  const leafBytes = frameBytes + Buffer.byteLength(json);
+  const leafBytes = FRAME_BYTES + quotedBytes(log.name) + quotedBytes(serviceId) + Buffer.byteLength(json);
   if (leafBytes > MAX_LEAF_BYTES) throw new LeafTooLargeError(leafBytes);
   return {
     json,
