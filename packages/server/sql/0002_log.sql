@@ -22,7 +22,8 @@ create table tallystick.logs (
   slug text not null constraint logs_slug_key unique,
   predecessor_id integer constraint logs_predecessor_fkey references tallystick.logs (id)
     constraint logs_predecessor_key unique,
-  created_at timestamptz not null default now()
+  created_at timestamptz not null default now(),
+  constraint logs_id_tenant_key unique (id, tenant_id) -- what rows that name a log and a tenant refer to: they must belong together
 );
 create unique index logs_first_of_tenant on tallystick.logs (tenant_id) where predecessor_id is null;
 comment on table tallystick.logs is
@@ -31,35 +32,38 @@ comment on column tallystick.logs.name is 'The log''s origin line, "<origin>/<sl
 
 -- One row a commit: the size and root of the tree after it. Inserted, never updated.
 create table tallystick.heads (
-  log_id integer not null constraint heads_log_fkey references tallystick.logs (id),
+  log_id integer not null,
   size bigint not null constraint heads_size_not_negative check (size >= 0),
   tenant_id uuid not null,
   recorded_at timestamptz not null,
   root bytea not null constraint heads_root_size check (octet_length(root) = 32),
-  constraint heads_pkey primary key (log_id, size)
+  constraint heads_pkey primary key (log_id, size),
+  constraint heads_log_fkey foreign key (log_id, tenant_id) references tallystick.logs (id, tenant_id)
 );
 -- All entries of a commit share its recorded_at, so this small index turns any time into a position of the log.
 create index heads_recorded_at on tallystick.heads (log_id, recorded_at, size);
 
 -- The chain of each service: its newest entry after each commit that has entries of it.
 create table tallystick.service_heads (
-  log_id integer not null constraint service_heads_log_fkey references tallystick.logs (id),
+  log_id integer not null,
   service_id text not null,
   seq bigint not null constraint service_heads_seq_not_negative check (seq >= 0),
   tenant_id uuid not null,
   leaf_hash bytea not null constraint service_heads_leaf_hash_size check (octet_length(leaf_hash) = 32),
-  constraint service_heads_pkey primary key (log_id, service_id, seq)
+  constraint service_heads_pkey primary key (log_id, service_id, seq),
+  constraint service_heads_log_fkey foreign key (log_id, tenant_id) references tallystick.logs (id, tenant_id)
 );
 
 -- Full C2SP tiles of height 8. `root` is the tile's own hash, which is an entry of the tile above it.
 create table tallystick.tiles (
-  log_id integer not null constraint tiles_log_fkey references tallystick.logs (id),
+  log_id integer not null,
   level smallint not null constraint tiles_level_range check (level between 0 and 6),
   index bigint not null constraint tiles_index_not_negative check (index >= 0),
   tenant_id uuid not null,
   root bytea not null constraint tiles_root_size check (octet_length(root) = 32),
   data bytea not null constraint tiles_data_size check (octet_length(data) = 8192),
-  constraint tiles_pkey primary key (log_id, level, index)
+  constraint tiles_pkey primary key (log_id, level, index),
+  constraint tiles_log_fkey foreign key (log_id, tenant_id) references tallystick.logs (id, tenant_id)
 );
 alter table tallystick.tiles alter column data set storage external; -- hashes do not compress
 
@@ -82,7 +86,7 @@ create table tallystick.entries (
 -- A short pending list: every search reads all of it, and a commit that fills it pays for the merge.
 create index entries_terms on tallystick.entries using gin (terms) with (fastupdate = on, gin_pending_list_limit = 2048);
 comment on column tallystick.entries.leaf is 'The canonical bytes of the entry, exactly as hashed: leaf_hash = sha256(''\x00''::bytea || convert_to(leaf, ''UTF8'')).';
-comment on column tallystick.entries.terms is 'Search terms: tallystick.term(field, value, seq). Defaults (outcome success, severity INFO, actor type user) have none.';
+comment on column tallystick.entries.terms is 'Search terms: tallystick.term(log_id, field, value, seq). Defaults (outcome success, severity INFO, actor type user) have none.';
 comment on column tallystick.entries.columns_version is 'Version of the function that derived occurred_at, action and terms from the leaf.';
 comment on column tallystick.entries.occurred_at is 'As the client sent it; null where it was not sent (it then reads as recorded_at).';
 
@@ -100,7 +104,7 @@ create table tallystick.openings (
 ) partition by range (recorded_at);
 create index openings_term on tallystick.openings (log_id, term, seq);
 comment on column tallystick.openings.value is 'The JCS form of the value.';
-comment on column tallystick.openings.term is 'Leading bytes of SHA-256(field 0x00 value): finds the entry while the opening exists.';
+comment on column tallystick.openings.term is 'First 4 bytes of SHA-256(log id 0x00 field 0x00 value): finds the entry while the opening exists.';
 
 -- What has been recorded under which idempotency key. Weekly partitions, dropped when the window has passed:
 -- random keys in one ever-growing unique index would slow down with its size.

@@ -69,7 +69,8 @@ begin
   if months not between 1 and 24 then
     raise exception 'tallystick: months must be from 1 to 24, not %', months using errcode = 'invalid_parameter_value';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended('tallystick.make_partitions', 0));
+  -- One at a time. Not by an advisory lock: any role could take that one and keep it.
+  lock table tallystick.installation in share row exclusive mode;
   for month in 0..months loop
     lower_bound := date_trunc('month', clock_timestamp()) + make_interval(months => month);
     name := 'entries_' || to_char(lower_bound, 'YYYY_MM');
@@ -99,8 +100,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set time
 declare
   old name;
 begin
-  if key_window < interval '1 hour' then
-    raise exception 'tallystick: key_window must be at least an hour, not %', key_window using errcode = 'invalid_parameter_value';
+  if key_window < interval '1 day' then
+    raise exception 'tallystick: key_window must be at least a day, not %', key_window using errcode = 'invalid_parameter_value';
   end if;
   -- The name carries the lower bound, a week before the upper one.
   for old in
@@ -145,6 +146,17 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   where parent in ('entries', 'openings')
     and not exists (select from refusing t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only_row'
       and t.tgtype = 1 + 2 + 16 + case parent when 'openings' then 0 else 8 end)
+  union all
+  -- SHA-256 of the body of refuse_change() above.
+  select 'refuse_change()', 'the function was replaced'
+  where not exists (
+    select from pg_proc where oid = 'tallystick.refuse_change()'::regprocedure
+      and sha256(convert_to(prosrc, 'UTF8')) = '\x932a94a69f19af2450dc93796c3fa0f438748b0126a8717810f48c3e1d3c1f47'
+  )
+  union all
+  select c.relname::text, 'a rule rewrites statements'
+  from pg_class c join pg_rewrite r on r.ev_class = c.oid
+  where c.relnamespace = 'tallystick'::regnamespace and c.relkind in ('r', 'p')
   union all
   select c.relname::text, 'row-level security is off'
   from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'

@@ -126,7 +126,8 @@ begin
 end
 $$;
 create policy revoke_own on tallystick.api_keys for update to tallystick_writer
-  using (tenant_id = (select tallystick.current_tenant())) with check (tenant_id = (select tallystick.current_tenant()));
+  using (tenant_id = (select tallystick.current_tenant()) and revoked_at is null)
+  with check (tenant_id = (select tallystick.current_tenant()) and revoked_at is not null); -- for good
 
 -- Finding the log of a tenant comes before any tenant is set; the names of tenants are the operator's to list.
 create policy write_path on tallystick.logs for select to tallystick_writer using (true);

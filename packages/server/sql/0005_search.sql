@@ -1,15 +1,15 @@
 -- Finding positions in a log.
 
 -- The search term of a value: the number of the 65,536-entry block that the entry is in, and the first 4 bytes of
--- SHA-256(field 0x00 value) below it. The block serves twice. New terms are the largest ones, so that the index grows at one end
+-- SHA-256(log id 0x00 field 0x00 value) below it. The block serves twice. New terms are the largest ones, so that the index grows at one end
 -- whatever its size, and not all over; and a frequent value is another term in each block, so that one look-up never meets more
--- than a block's worth of matches, however long the log: the newest blocks are asked first.
-create function tallystick.term(field text, value text, seq bigint) returns bigint
+-- than a block's worth of matches, however long the log and however many logs there are: the newest blocks are asked first.
+create function tallystick.term(log_id integer, field text, value text, seq bigint) returns bigint
 language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
   select ((seq >> 16) << 32)
-    | ('x' || encode(substring(sha256(convert_to(field, 'UTF8') || '\x00'::bytea || convert_to(value, 'UTF8')) for 4), 'hex'))::bit(32)::bigint
+    | ('x' || encode(substring(sha256(convert_to(log_id::text, 'UTF8') || '\x00'::bytea || convert_to(field, 'UTF8') || '\x00'::bytea || convert_to(value, 'UTF8')) for 4), 'hex'))::bit(32)::bigint
 $$;
-grant execute on function tallystick.term(text, text, bigint) to public;
+grant execute on function tallystick.term(integer, text, text, bigint) to public;
 
 -- Whether an entry has all of these terms and none of those; both without the block. Without settings of its own, so that it is
 -- inlined where it is used; the functions that use it fix the search path.
@@ -19,16 +19,16 @@ language sql immutable parallel safe as $$
     and not exists (select from unnest(none_terms) refused where terms @> array[((seq >> 16) << 32) | refused])
 $$;
 
--- The size of the log just before a time: entries recorded before it have smaller positions, all others do not.
+-- The size of a log of the transaction's tenant just before a time: entries recorded before it have smaller positions, all others do not.
 create function tallystick.size_before(log integer, at timestamptz) returns bigint
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select coalesce((select size from tallystick.heads where log_id = log and recorded_at < at order by recorded_at desc, size desc limit 1), 0)
+  select coalesce((select size from tallystick.heads where log_id = log and tenant_id = tallystick.current_tenant() and recorded_at < at order by recorded_at desc, size desc limit 1), 0)
 $$;
 
 -- When the entry at a position was recorded: its commit's head is the first one that is larger. Null beyond the log.
 create function tallystick.time_at(log integer, seq bigint) returns timestamptz
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select recorded_at from tallystick.heads where log_id = log and size > seq order by size limit 1
+  select recorded_at from tallystick.heads where log_id = log and tenant_id = tallystick.current_tenant() and size > seq order by size limit 1
 $$;
 
 -- Candidates for a search, in log order or against it: at most `wanted` positions in [from_seq, to_seq) of a log of the

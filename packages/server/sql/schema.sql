@@ -37,7 +37,7 @@ CREATE INDEX api_keys_tenant ON tallystick.api_keys USING btree (tenant_id);
 policy append for insert to tallystick_writer with check (true);
 policy audit for select to tallystick_auditor using (true);
 policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
-policy revoke_own for update to tallystick_writer using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant))) with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy revoke_own for update to tallystick_writer using (((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)) AND (revoked_at IS NULL))) with check (((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)) AND (revoked_at IS NOT NULL)));
 grant insert on table tallystick.api_keys to tallystick_writer;
 grant select on table tallystick.api_keys (created_at) to tallystick_writer;
 grant select on table tallystick.api_keys (expires_at) to tallystick_writer;
@@ -78,7 +78,7 @@ grant select on table tallystick.entries to tallystick_reader;
 grant insert on table tallystick.entries to tallystick_writer;
 comment on column tallystick.entries.occurred_at: As the client sent it; null where it was not sent (it then reads as recorded_at).
 comment on column tallystick.entries.columns_version: Version of the function that derived occurred_at, action and terms from the leaf.
-comment on column tallystick.entries.terms: Search terms: tallystick.term(field, value, seq). Defaults (outcome success, severity INFO, actor type user) have none.
+comment on column tallystick.entries.terms: Search terms: tallystick.term(log_id, field, value, seq). Defaults (outcome success, severity INFO, actor type user) have none.
 comment on column tallystick.entries.leaf: The canonical bytes of the entry, exactly as hashed: leaf_hash = sha256('\x00'::bytea || convert_to(leaf, 'UTF8')).
 
 table tallystick.heads (
@@ -89,7 +89,7 @@ table tallystick.heads (
   root bytea not null,
   constraint heads_root_size CHECK ((octet_length(root) = 32)),
   constraint heads_size_not_negative CHECK ((size >= 0)),
-  constraint heads_log_fkey FOREIGN KEY (log_id) REFERENCES tallystick.logs(id),
+  constraint heads_log_fkey FOREIGN KEY (log_id, tenant_id) REFERENCES tallystick.logs(id, tenant_id),
   constraint heads_pkey PRIMARY KEY (log_id, size)
 );
 row-level security on tallystick.heads;
@@ -142,6 +142,7 @@ table tallystick.logs (
   constraint logs_predecessor_fkey FOREIGN KEY (predecessor_id) REFERENCES tallystick.logs(id),
   constraint logs_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tallystick.tenants(id),
   constraint logs_pkey PRIMARY KEY (id),
+  constraint logs_id_tenant_key UNIQUE (id, tenant_id),
   constraint logs_name_key UNIQUE (name),
   constraint logs_predecessor_key UNIQUE (predecessor_id),
   constraint logs_slug_key UNIQUE (slug)
@@ -193,7 +194,7 @@ policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT t
 grant select on table tallystick.openings to tallystick_auditor;
 grant select on table tallystick.openings to tallystick_reader;
 grant insert on table tallystick.openings to tallystick_writer;
-comment on column tallystick.openings.term: Leading bytes of SHA-256(field 0x00 value): finds the entry while the opening exists.
+comment on column tallystick.openings.term: First 4 bytes of SHA-256(log id 0x00 field 0x00 value): finds the entry while the opening exists.
 comment on column tallystick.openings.value: The JCS form of the value.
 
 table tallystick.service_heads (
@@ -204,7 +205,7 @@ table tallystick.service_heads (
   leaf_hash bytea not null,
   constraint service_heads_leaf_hash_size CHECK ((octet_length(leaf_hash) = 32)),
   constraint service_heads_seq_not_negative CHECK ((seq >= 0)),
-  constraint service_heads_log_fkey FOREIGN KEY (log_id) REFERENCES tallystick.logs(id),
+  constraint service_heads_log_fkey FOREIGN KEY (log_id, tenant_id) REFERENCES tallystick.logs(id, tenant_id),
   constraint service_heads_pkey PRIMARY KEY (log_id, service_id, seq)
 );
 row-level security on tallystick.service_heads;
@@ -246,7 +247,7 @@ table tallystick.tiles (
   constraint tiles_index_not_negative CHECK ((index >= 0)),
   constraint tiles_level_range CHECK (((level >= 0) AND (level <= 6))),
   constraint tiles_root_size CHECK ((octet_length(root) = 32)),
-  constraint tiles_log_fkey FOREIGN KEY (log_id) REFERENCES tallystick.logs(id),
+  constraint tiles_log_fkey FOREIGN KEY (log_id, tenant_id) REFERENCES tallystick.logs(id, tenant_id),
   constraint tiles_pkey PRIMARY KEY (log_id, level, index)
 );
 row-level security on tallystick.tiles;
@@ -311,8 +312,8 @@ AS $function$
 declare
   old name;
 begin
-  if key_window < interval '1 hour' then
-    raise exception 'tallystick: key_window must be at least an hour, not %', key_window using errcode = 'invalid_parameter_value';
+  if key_window < interval '1 day' then
+    raise exception 'tallystick: key_window must be at least a day, not %', key_window using errcode = 'invalid_parameter_value';
   end if;
   -- The name carries the lower bound, a week before the upper one.
   for old in
@@ -357,6 +358,17 @@ AS $function$
   where parent in ('entries', 'openings')
     and not exists (select from refusing t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only_row'
       and t.tgtype = 1 + 2 + 16 + case parent when 'openings' then 0 else 8 end)
+  union all
+  -- SHA-256 of the body of refuse_change() above.
+  select 'refuse_change()', 'the function was replaced'
+  where not exists (
+    select from pg_proc where oid = 'tallystick.refuse_change()'::regprocedure
+      and sha256(convert_to(prosrc, 'UTF8')) = '\x932a94a69f19af2450dc93796c3fa0f438748b0126a8717810f48c3e1d3c1f47'
+  )
+  union all
+  select c.relname::text, 'a rule rewrites statements'
+  from pg_class c join pg_rewrite r on r.ev_class = c.oid
+  where c.relnamespace = 'tallystick'::regnamespace and c.relkind in ('r', 'p')
   union all
   select c.relname::text, 'row-level security is off'
   from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'
@@ -551,7 +563,8 @@ begin
   if months not between 1 and 24 then
     raise exception 'tallystick: months must be from 1 to 24, not %', months using errcode = 'invalid_parameter_value';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended('tallystick.make_partitions', 0));
+  -- One at a time. Not by an advisory lock: any role could take that one and keep it.
+  lock table tallystick.installation in share row exclusive mode;
   for month in 0..months loop
     lower_bound := date_trunc('month', clock_timestamp()) + make_interval(months => month);
     name := 'entries_' || to_char(lower_bound, 'YYYY_MM');
@@ -643,22 +656,22 @@ CREATE OR REPLACE FUNCTION tallystick.size_before(log integer, at timestamp with
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select coalesce((select size from tallystick.heads where log_id = log and recorded_at < at order by recorded_at desc, size desc limit 1), 0)
+  select coalesce((select size from tallystick.heads where log_id = log and tenant_id = tallystick.current_tenant() and recorded_at < at order by recorded_at desc, size desc limit 1), 0)
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.size_before(integer,timestamp with time zone) to tallystick_reader;
 
-CREATE OR REPLACE FUNCTION tallystick.term(field text, value text, seq bigint)
+CREATE OR REPLACE FUNCTION tallystick.term(log_id integer, field text, value text, seq bigint)
  RETURNS bigint
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE STRICT
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select ((seq >> 16) << 32)
-    | ('x' || encode(substring(sha256(convert_to(field, 'UTF8') || '\x00'::bytea || convert_to(value, 'UTF8')) for 4), 'hex'))::bit(32)::bigint
+    | ('x' || encode(substring(sha256(convert_to(log_id::text, 'UTF8') || '\x00'::bytea || convert_to(field, 'UTF8') || '\x00'::bytea || convert_to(value, 'UTF8')) for 4), 'hex'))::bit(32)::bigint
 $function$;
 owner tallystick_owner;
-grant execute on tallystick.term(text,text,bigint) to public;
+grant execute on tallystick.term(integer,text,text,bigint) to public;
 
 CREATE OR REPLACE FUNCTION tallystick.time_at(log integer, seq bigint)
  RETURNS timestamp with time zone
@@ -666,7 +679,7 @@ CREATE OR REPLACE FUNCTION tallystick.time_at(log integer, seq bigint)
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select recorded_at from tallystick.heads where log_id = log and size > seq order by size limit 1
+  select recorded_at from tallystick.heads where log_id = log and tenant_id = tallystick.current_tenant() and size > seq order by size limit 1
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.time_at(integer,bigint) to tallystick_reader;

@@ -375,6 +375,7 @@ describe("API keys", () => {
       [{ name: "x", scopes: ["root"] }, "/scopes/0"],
       [{ name: "", scopes: ["read"] }, "/name"],
       [{ name: "x", scopes: ["read"], expires_at: "tomorrow" }, "/expires_at"],
+      [{ name: "x", scopes: ["read"], expires_at: "2020-01-01T00:00:00Z" }, "/expires_at"],
       [{ name: "x", scopes: ["read"], service_id: "" }, "/service_id"],
       [{ name: "x", scopes: ["read"], service: "orders" }, "/service"],
     ] as const) {
@@ -487,6 +488,11 @@ describe("tenants", () => {
     expect((await api.get(`/v1/logs/${id}`)).status).toBe(200);
     expect((await both.get("/v1/tenants")).status).toBe(200);
     expectProblem(await both.get("/v1/logs", { "x-tenant-id": "default" }), 403);
+    for (const named of ["default", (await newTenant()).tenant.id]) {
+      expectProblem(await both.post("/v1/logs", event({ tenant_id: named })), 403, "forbidden");
+      expectProblem(await both.post("/v1/logs/bulk", [event({ tenant_id: named })]), 403, "forbidden");
+    }
+    await both.record(event({ tenant_id: tenant.slug }));
     expect((await both.get("/v1/logs", { "x-tenant-id": tenant.slug })).status).toBe(200);
   });
 

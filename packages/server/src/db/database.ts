@@ -19,29 +19,39 @@ export interface DatabaseOptions {
   readonly poolSize: number;
   /** Told of errors on idle connections; each is replaced when it is next needed. */
   readonly onIdleError: (error: Error) => void;
+  /** Told each time that no connection could be had, whoever asked for one. */
+  readonly onConnectError?: (error: unknown) => void;
 }
 
 const CONNECT_TIMEOUT_MS = 2_000;
 const LOCK_TIMEOUT_MS = 5_000;
 const READ_TIMEOUT_MS = 5_000;
+// A server that is frozen between two statements would keep the locks of its logs until it thaws: PostgreSQL ends it.
+const FROZEN_TIMEOUT_MS = 10_000;
 // Longer than any statement of ours may take: an answer that never comes must not hold a log's queue for ever.
-const ANSWER_TIMEOUT_MS = 30_000;
+const ANSWER_TIMEOUT_MS = 15_000;
 
 // A new connection plans every statement anew, which costs its first search some 10 ms.
 const IDLE_TIMEOUT_MS = 300_000;
 
-/** The server's connections: one pool that writes, one that reads. */
+// What requests wait for before anyone knows who sends them must not wait behind commits, nor commits behind it.
+const CONTROL_POOL_SIZE = 3;
+
+/** The server's connections: a pool that writes entries, one that reads them, and a small one for everything else. */
 export class Database {
   readonly #writers: pg.Pool;
   readonly #readers: pg.Pool;
+  readonly #control: pg.Pool;
+  #readerUrl: string;
+  readonly #onConnectError: (error: unknown) => void;
   /** Set where the server was given a role with more rights than it needs; each transaction then drops them. */
   #dropRights = { writer: false, reader: false };
 
   constructor(options: DatabaseOptions) {
-    const pool = (connectionString: string, name: string) =>
+    const pool = (connectionString: string, name: string, max = options.poolSize) =>
       new pg.Pool({
         connectionString,
-        max: options.poolSize,
+        max,
         connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
         query_timeout: ANSWER_TIMEOUT_MS,
         idleTimeoutMillis: IDLE_TIMEOUT_MS,
@@ -49,7 +59,17 @@ export class Database {
         pipeline: true, // statements of a transaction are sent without waiting for each other's answers
       }).on("error", options.onIdleError);
     this.#writers = pool(options.url, "writer");
-    this.#readers = pool(options.readerUrl ?? options.url, "reader");
+    this.#onConnectError = options.onConnectError ?? (() => {});
+    this.#readerUrl = options.readerUrl ?? options.url;
+    this.#readers = pool(this.#readerUrl, "reader");
+    this.#control = pool(options.url, "control", CONTROL_POOL_SIZE);
+  }
+
+  /** The database is elsewhere from now on: new connections go there. Those that are open end by themselves. */
+  moveTo(url: string, readerUrl: string): void {
+    this.#readerUrl = readerUrl;
+    this.#readers.options.connectionString = readerUrl;
+    for (const pool of [this.#writers, this.#control]) pool.options.connectionString = url;
   }
 
   /**
@@ -76,11 +96,21 @@ export class Database {
   }
 
   /** Runs `work` in a writing transaction; `work` ends it by `commit`, everything else rolls it back. */
-  async write<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+  async write<T>(work: (transaction: Transaction) => Promise<T>, lockTimeoutMs = LOCK_TIMEOUT_MS): Promise<T> {
+    return this.#writeBy(this.#writers, work, lockTimeoutMs);
+  }
+
+  /** The same for what is no entry: keys, tenants, the state of things. Commits do not wait for it, nor it for them. */
+  async control<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+    return this.#writeBy(this.#control, work, LOCK_TIMEOUT_MS);
+  }
+
+  async #writeBy<T>(pool: pg.Pool, work: (transaction: Transaction) => Promise<T>, lockTimeoutMs: number): Promise<T> {
     const role = this.#dropRights.writer ? "set local role tallystick_writer;" : "";
-    return inTransaction(
-      this.#writers,
-      `begin isolation level read committed; ${role} set local lock_timeout = ${LOCK_TIMEOUT_MS}`,
+    return this.#inTransaction(
+      pool,
+      `begin isolation level read committed; ${role} set local lock_timeout = ${lockTimeoutMs};
+       set local idle_in_transaction_session_timeout = ${FROZEN_TIMEOUT_MS}`,
       work,
     );
   }
@@ -94,28 +124,45 @@ export class Database {
     work: (client: pg.ClientBase) => Promise<T>,
     timeoutMs = READ_TIMEOUT_MS,
   ): Promise<T> {
-    const role = this.#dropRights.reader ? "set local role tallystick_reader;" : "";
-    const begin = `begin isolation level repeatable read read only; ${role} set local statement_timeout = ${timeoutMs};
-      select set_config('tallystick.tenant_id', ${pg.escapeLiteral(tenantId)}, true)`;
-    return inTransaction(this.#readers, begin, async (transaction) => {
+    const { begin } = this.readAccess(tenantId, timeoutMs);
+    return this.#inTransaction(this.#readers, begin, async (transaction) => {
       const result = await work(transaction.client);
-      await transaction.commit([]);
+      await endOfReading(transaction);
       return result;
     });
   }
 
+  /** How another thread reads as {@link read} does: by this URL, with this at the beginning of each transaction. */
+  readAccess(tenantId: string, timeoutMs = READ_TIMEOUT_MS): { url: string; begin: string } {
+    const role = this.#dropRights.reader ? "set local role tallystick_reader;" : "";
+    const begin = `begin isolation level repeatable read read only; ${role} set local statement_timeout = ${timeoutMs};
+      select set_config('tallystick.tenant_id', ${pg.escapeLiteral(tenantId)}, true)`;
+    return { url: this.#readerUrl, begin };
+  }
+
   /** One statement as the writer, outside any tenant. */
   async query<Row extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<Row[]> {
-    return this.write(async (transaction) => {
+    return this.control(async (transaction) => {
       const { rows } = await transaction.client.query<Row>(text, values);
-      await transaction.commit([]);
+      await (/^\s*select/i.test(text) ? endOfReading(transaction) : transaction.commit([]));
       return rows;
     });
   }
 
+  async #inTransaction<T>(pool: pg.Pool, begin: string, work: (transaction: Transaction) => Promise<T>): Promise<T> {
+    let client: pg.PoolClient;
+    try {
+      client = await pool.connect();
+    } catch (error) {
+      this.#onConnectError(error);
+      throw error;
+    }
+    return inTransaction(client, begin, work);
+  }
+
   /** Connections in use, and requests that wait for one. */
   get usage(): { busy: number; waiting: number } {
-    const pools = [this.#writers, this.#readers];
+    const pools = [this.#writers, this.#readers, this.#control];
     return {
       busy: pools.reduce((sum, pool) => sum + pool.totalCount - pool.idleCount, 0),
       waiting: pools.reduce((sum, pool) => sum + pool.waitingCount, 0),
@@ -124,7 +171,7 @@ export class Database {
 
   /** Closes all connections once they are returned. */
   async close(): Promise<void> {
-    await Promise.all([this.#writers.end(), this.#readers.end()]);
+    await Promise.all([this.#writers.end(), this.#readers.end(), this.#control.end()]);
   }
 }
 
@@ -160,8 +207,9 @@ export class Transaction {
    */
   async commit(queries: readonly Promise<unknown>[]): Promise<void> {
     const warnings: string[] = [];
-    const onNotice = (notice: { severity?: string | undefined; message?: string | undefined }) => {
-      if (notice.severity === "WARNING") warnings.push(notice.message ?? "");
+    const onNotice = (notice: { code?: string | undefined; message?: string | undefined }) => {
+      // By its code: severities come in the language of the server. 00000 is a notice, anything else a warning.
+      if (notice.code !== "00000") warnings.push(notice.message ?? "");
     };
     this.client.on("notice", onNotice);
     const [commit, ...earlier] = await Promise.allSettled([this.client.query("commit"), this.#begin, ...queries]);
@@ -178,6 +226,15 @@ export class Transaction {
   }
 }
 
+/** Where nothing was written there is nothing unknown: a lost answer is a lost connection and no more. */
+async function endOfReading(transaction: Transaction): Promise<void> {
+  try {
+    await transaction.commit([]);
+  } catch (error) {
+    throw error instanceof CommitUnknownError && error.cause !== undefined ? error.cause : error;
+  }
+}
+
 async function allSettledOrThrow(promises: readonly Promise<unknown>[]): Promise<unknown[]> {
   const settled = await Promise.allSettled(promises);
   return settled.map((result) => {
@@ -187,11 +244,10 @@ async function allSettledOrThrow(promises: readonly Promise<unknown>[]): Promise
 }
 
 async function inTransaction<T>(
-  pool: pg.Pool,
+  client: pg.PoolClient,
   begin: string,
   work: (transaction: Transaction) => Promise<T>,
 ): Promise<T> {
-  const client = await pool.connect();
   const transaction = new Transaction(client, begin);
   let broken: Error | undefined;
   const onError = (error: Error) => {

@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import pg from "pg";
 
+const LOCK_TIMEOUT_MS = 60_000;
 const SQL_DIR = new URL("../../sql/", import.meta.url);
 
 export interface Migration {
@@ -25,7 +26,7 @@ export interface AppliedMigration {
 
 /** Thrown when the database and the files disagree in a way that running more files would make worse. */
 export class MigrationError extends Error {
-  readonly code: "changed" | "unknown" | "failed" | "too_old";
+  readonly code: "changed" | "unknown" | "failed" | "too_old" | "locked";
   constructor(code: MigrationError["code"], message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "MigrationError";
@@ -52,7 +53,7 @@ export function knownMigrations(): Migration[] {
  * @param passwords for the login roles; a role without one keeps what it has.
  * @returns the migrations applied now; empty when there was nothing to do.
  * @throws {MigrationError} `too_old` for PostgreSQL before 15; `changed` or `unknown` when an applied file is not the one this
- *   program has; `failed` with PostgreSQL's error as cause. Nothing is applied then.
+ *   program has; `locked` when another session does not let go of the lock; `failed` with PostgreSQL's error as cause. Nothing is applied then.
  */
 export async function migrateUp(
   adminUrl: string,
@@ -67,7 +68,8 @@ export async function migrateUp(
     }
     await client.query("begin");
     try {
-      await client.query("select pg_advisory_xact_lock(hashtextextended('tallystick.migrate', 0))");
+      await client.query(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`);
+      await takeLock(client);
       const applied = await readApplied(client);
       const pending = pendingAfter(applied, knownMigrations());
       for (const migration of pending) await apply(client, migration);
@@ -110,6 +112,16 @@ export function pendingAfter(applied: readonly AppliedMigration[], known: readon
   }
   const done = new Set(applied.map(({ version }) => version));
   return known.filter(({ version }) => !done.has(version));
+}
+
+async function takeLock(client: pg.Client): Promise<void> {
+  try {
+    await client.query("select pg_advisory_xact_lock(hashtextextended('tallystick.migrate', 0))");
+  } catch (cause) {
+    const seconds = LOCK_TIMEOUT_MS / 1000;
+    const message = `another session has held the lock of migrations for ${seconds} s: see pg_locks, locktype "advisory", and end it`;
+    throw new MigrationError("locked", message, { cause });
+  }
 }
 
 async function apply(client: pg.Client, migration: Migration): Promise<void> {

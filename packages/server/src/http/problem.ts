@@ -5,9 +5,10 @@ import { EventError } from "@tallystick/core/event";
 import { JsonError } from "@tallystick/core/json";
 import type { FastifyError } from "fastify";
 import { CommitUnknownError } from "../db/database.ts";
+import { isUnavailable } from "../db/unavailable.ts";
 import { AppendError, type AppendErrorCode } from "../log/errors.ts";
 import { LeafTooLargeError } from "../log/prepare.ts";
-import { isConnectionError } from "../log/sequencer.ts";
+import { SearchTimeoutError } from "../log/reader.ts";
 
 /** What is wrong with one part of a request. `path` is a JSON pointer into the body, or a parameter's or header's name. */
 export interface FieldError {
@@ -123,7 +124,7 @@ export function problemOf(error: unknown): Problem {
     const detail = "The database did not answer COMMIT: look whether the change was made before you send it again.";
     return new Problem(503, "outcome-unknown", detail, { cause: error, retryAfterSeconds: 1 });
   }
-  if ((error as { code?: unknown } | null)?.code === "57014") {
+  if (error instanceof SearchTimeoutError || (error as { code?: unknown } | null)?.code === "57014") {
     return new Problem(
       422,
       "query-too-slow",
@@ -131,8 +132,8 @@ export function problemOf(error: unknown): Problem {
       { cause: error },
     );
   }
-  if (isConnectionError(error)) {
-    return new Problem(503, "unavailable", "The database cannot be reached: try again.", {
+  if (isUnavailable(error)) {
+    return new Problem(503, "unavailable", "The database cannot be reached, or is busy: try again.", {
       cause: error,
       retryAfterSeconds: 1,
     });

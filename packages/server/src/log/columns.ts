@@ -45,28 +45,43 @@ export const TERMLESS_DEFAULTS: { readonly [field in TermField]?: string } = {
 /** Fields whose values hardly ever come again: remembering their terms would only push out others. */
 const SELDOM_REPEATED: ReadonlySet<string> = new Set(["request_id", "trace_id", "session_id", "resource_id"]);
 
-const MAX_REMEMBERED = 20_000;
-const remembered = new Map<string, Map<string, number>>();
+const MAX_REMEMBERED_VALUES = 20_000;
+const MAX_REMEMBERED_LOGS = 500;
+const remembered = new Map<number, Map<string, Map<string, number>>>();
 
-/** The first 4 bytes of SHA-256(field 0x00 value), as an unsigned number. */
-export function termHash(field: string, value: string): number {
-  if (SELDOM_REPEATED.has(field)) return hashOf(field, value);
-  let values = remembered.get(field);
-  if (values === undefined || values.size > MAX_REMEMBERED) {
-    values = new Map();
-    remembered.set(field, values);
-  }
+/**
+ * The first 4 bytes of SHA-256(log id 0x00 field 0x00 value), as an unsigned number. With the log in it, because one index serves
+ * all logs: a look-up in one must not meet what the others have of a common value.
+ */
+export function termHash(logId: number, field: string, value: string): number {
+  if (SELDOM_REPEATED.has(field)) return hashOf(logId, field, value);
+  const values = rememberedValues(logId, field);
   let term = values.get(value);
   if (term === undefined) {
-    term = hashOf(field, value);
+    term = hashOf(logId, field, value);
     values.set(value, term);
   }
   return term;
 }
 
-function hashOf(field: string, value: string): number {
+function rememberedValues(logId: number, field: string): Map<string, number> {
+  let fields = remembered.get(logId);
+  if (fields === undefined) {
+    if (remembered.size >= MAX_REMEMBERED_LOGS) remembered.clear();
+    fields = new Map();
+    remembered.set(logId, fields);
+  }
+  let values = fields.get(field);
+  if (values === undefined || values.size >= MAX_REMEMBERED_VALUES) {
+    values = new Map();
+    fields.set(field, values);
+  }
+  return values;
+}
+
+function hashOf(logId: number, field: string, value: string): number {
   // A binary string is the form that crypto.hash makes fastest: 300 ns, against 400 for hex that is parsed again.
-  const digest = hash("sha256", `${field}\0${value}`, "binary");
+  const digest = hash("sha256", `${logId}\0${field}\0${value}`, "binary");
   const byte = (index: number) => digest.charCodeAt(index);
   return ((byte(0) << 24) | (byte(1) << 16) | (byte(2) << 8) | byte(3)) >>> 0;
 }
@@ -77,11 +92,11 @@ export function termAt(termHash: number, seq: number): number {
 }
 
 /** Derives the columns of an event in its canonical spelling, its commitments in place. Committed values reach no column. */
-export function deriveColumns(event: Event, serviceId: string): Columns {
+export function deriveColumns(logId: number, event: Event, serviceId: string): Columns {
   const terms: number[] = [];
   const add = (field: TermField, value: string | undefined) => {
     if (value === undefined || TERMLESS_DEFAULTS[field] === value) return;
-    const term = termHash(field, value);
+    const term = termHash(logId, field, value);
     if (!terms.includes(term)) terms.push(term);
   };
   add("action", event.action);
@@ -108,8 +123,8 @@ export function deriveColumns(event: Event, serviceId: string): Columns {
 }
 
 /** The term of an opening, whose field is the last token of its pointer: `ip` for `/event/context/ip`. `value` is JCS. */
-export function openingTerm(pointer: string, value: string): number {
-  return termHash(pointer.slice(pointer.lastIndexOf("/") + 1), String(JSON.parse(value)));
+export function openingTerm(logId: number, pointer: string, value: string): number {
+  return termHash(logId, pointer.slice(pointer.lastIndexOf("/") + 1), String(JSON.parse(value)));
 }
 
 /** First 16 bytes of SHA-256, as a UUID's text: what idempotency keys and request bodies are kept as. */

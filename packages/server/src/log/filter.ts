@@ -54,22 +54,22 @@ export interface Candidates {
   readonly openingTerm: number | null;
 }
 
-export function candidatesOf(filter: Filter): Candidates {
+export function candidatesOf(logId: number, filter: Filter): Candidates {
   const allTerms: number[] = [];
   const noneTerms: number[] = [];
   for (const field of EQUALITY_FIELDS) {
     const value = filter.equals[field];
     if (value === undefined) continue;
-    if (TERMLESS_DEFAULTS[field] !== value) allTerms.push(termHash(field, value));
-    else for (const other of VALUES[field] ?? []) if (other !== value) noneTerms.push(termHash(field, other));
+    if (TERMLESS_DEFAULTS[field] !== value) allTerms.push(termHash(logId, field, value));
+    else for (const other of VALUES[field] ?? []) if (other !== value) noneTerms.push(termHash(logId, field, other));
   }
   const exact = filter.action !== undefined && !filter.action.startsWith("*") && !filter.action.endsWith("*");
-  if (exact) allTerms.push(termHash("action", filter.action!));
+  if (exact) allTerms.push(termHash(logId, "action", filter.action!));
   return {
     allTerms,
     noneTerms,
     actionPattern: filter.action === undefined || exact ? null : likePattern(filter.action),
-    openingTerm: filter.ip === undefined ? null : termHash("ip", filter.ip),
+    openingTerm: filter.ip === undefined ? null : termHash(logId, "ip", filter.ip),
   };
 }
 

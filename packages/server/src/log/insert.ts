@@ -115,7 +115,7 @@ export class EntryRows {
     const values = new ArrayParam(OID.text, 0);
     for (const { seq, opening } of this.#openings) {
       seqs.int8(seq);
-      terms.int8(openingTerm(opening.pointer, opening.value));
+      terms.int8(openingTerm(log.logId, opening.pointer, opening.value));
       salts.bytes(opening.salt);
       pointers.text(opening.pointer);
       values.text(opening.value);

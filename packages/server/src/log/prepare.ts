@@ -86,7 +86,7 @@ export function prepareEvent(log: TenantLog, event: Event, serviceId: string, ke
   return {
     json,
     serviceId,
-    columns: deriveColumns(committed.event, serviceId),
+    columns: deriveColumns(log.logId, committed.event, serviceId),
     openings: committed.openings,
     leafBytes,
     ...(key !== undefined && {

@@ -40,6 +40,17 @@ export interface Cursor {
   readonly seq: number;
 }
 
+/** A page was not filled in the time that a query may take. */
+export class SearchTimeoutError extends Error {
+  constructor() {
+    super("the search took too long");
+    this.name = "SearchTimeoutError";
+  }
+}
+
+const SEARCH_TIMEOUT_MS = 5_000;
+const MAX_CANDIDATES = 4_096;
+
 /** Identifies a list: what two requests must share for one's cursor to be the other's. */
 export function queryHash(filter: Filter, order: Order): string {
   return hash("sha256", JSON.stringify([filter, order]), "base64url").slice(0, 16);
@@ -89,12 +100,15 @@ export class Reader {
     options: { order: Order; limit: number; after?: Cursor | undefined },
   ): Promise<Page> {
     const { order, limit, after } = options;
-    const candidates = candidatesOf(filter);
+    const candidates = candidatesOf(log.logId, filter);
     return this.#database.read(log.tenantId, async (client) => {
       const found: Entry[] = [];
       let last = after?.seq;
-      // One more than asked for tells whether there is a next page. More than one turn only where hashes collided.
-      for (let wanted = limit + 1; wanted > 0; wanted = limit + 1 - found.length) {
+      // One more than asked for tells whether there is a next page. More than one turn where candidates turned out not to match:
+      // ever larger ones then, as many of their kind may follow, and no longer than one query may take.
+      const deadline = performance.now() + SEARCH_TIMEOUT_MS;
+      for (let wanted = limit + 1; found.length <= limit; wanted = Math.min(wanted * 4, MAX_CANDIDATES)) {
+        if (performance.now() > deadline) throw new SearchTimeoutError();
         const { rows } = await client.query<Row>(
           `select ${COLUMNS}
            from tallystick.find_positions($1,

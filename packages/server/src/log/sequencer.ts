@@ -3,6 +3,7 @@
  */
 import { setImmediate as turn } from "node:timers/promises";
 import { CommitUnknownError, type Database } from "../db/database.ts";
+import { isConnectionError } from "../db/unavailable.ts";
 import {
   type AppendLimits,
   type AppendOutcome,
@@ -35,6 +36,10 @@ interface Waiting {
   readonly resolve: (outcome: AppendOutcome) => void;
 }
 
+// How long to wait for the lock of a log that someone else holds: shorter where other logs wait with it.
+const LOCK_TIMEOUT_MS = 5_000;
+const SHARED_LOCK_TIMEOUT_MS = 1_000;
+
 // A settlement that takes longer is given up: the client is told to retry with its key, which is always safe.
 const SETTLE_ATTEMPTS = 5;
 
@@ -47,6 +52,10 @@ export class Sequencer {
   #queuedBytes = 0;
   #running: Promise<void> | undefined;
   #draining = false;
+  /** Logs whose lock was not to be had when others waited for it too: tried on their own until it is. */
+  readonly #contended = new Set<number>();
+  /** Commits of contended logs that are under way, beside the common one. */
+  readonly #lanes = new Map<number, Promise<void>>();
 
   constructor(database: Database, options: SequencerOptions) {
     this.#database = database;
@@ -79,34 +88,63 @@ export class Sequencer {
       this.#queue.push({ request, bytes, resolve });
       this.#queuedEvents += request.events.length;
       this.#queuedBytes += bytes;
-      this.#running ??= this.#run();
+      this.#wake();
     });
   }
 
   /** Refuses new requests and resolves when every accepted one has been answered. */
   async drain(): Promise<void> {
     this.#draining = true;
-    await this.#running;
+    while (this.#running !== undefined || this.#lanes.size > 0)
+      await Promise.all([this.#running, ...this.#lanes.values()]);
+  }
+
+  #wake(): void {
+    this.#running ??= this.#run();
   }
 
   async #run(): Promise<void> {
-    while (this.#queue.length > 0) {
-      await turn(); // lets the requests that are already on the wire join this commit
-      const batch = this.#take();
-      await this.#commit(batch);
+    try {
+      while (this.#queue.length > 0) {
+        await turn(); // lets the requests that are already on the wire join this commit
+        if (this.#contended.size > 0) this.#openLanes();
+        const batch = this.#take(this.#queue);
+        if (batch.length === 0) break; // what is left waits for its lane, whose end wakes us
+        await this.#commit(batch);
+      }
+    } finally {
+      this.#running = undefined; // in the same turn as the last look at the queue: nobody comes between
     }
-    this.#running = undefined;
   }
 
-  #take(): Waiting[] {
-    let events = 0;
-    let count = 0;
-    for (const { request } of this.#queue) {
-      if (count > 0 && events + request.events.length > this.#options.maxBatchEvents) break;
-      events += request.events.length;
-      count++;
+  /** Sends what waits for contended logs on lanes of their own, so that nobody else waits for their locks. */
+  #openLanes(): void {
+    const aside = this.#queue.filter(({ request }) => this.#contended.has(request.logId));
+    for (const [logId, waiting] of Map.groupBy(aside, ({ request }) => request.logId)) {
+      if (!this.#lanes.has(logId)) this.#openLane(logId, this.#take(waiting));
     }
-    const batch = this.#queue.splice(0, count);
+  }
+
+  #openLane(logId: number, batch: readonly Waiting[]): void {
+    const lane = this.#commit(batch).finally(() => {
+      this.#lanes.delete(logId);
+      if (this.#queue.length > 0) this.#wake();
+    });
+    this.#lanes.set(logId, lane);
+  }
+
+  /** Takes a batch from the front of `waiting`: what is not on a lane, up to the size of a commit. */
+  #take(waiting: readonly Waiting[]): Waiting[] {
+    const batch: Waiting[] = [];
+    let events = 0;
+    for (const next of waiting) {
+      if (waiting === this.#queue && this.#contended.has(next.request.logId)) continue;
+      if (batch.length > 0 && events + next.request.events.length > this.#options.maxBatchEvents) break;
+      batch.push(next);
+      events += next.request.events.length;
+    }
+    const taken = new Set(batch);
+    this.#queue = this.#queue.filter((next) => !taken.has(next));
     this.#queuedEvents -= events;
     this.#queuedBytes -= batch.reduce((sum, { bytes }) => sum + bytes, 0);
     return batch;
@@ -114,41 +152,56 @@ export class Sequencer {
 
   /** Commits a batch and answers its requests. If it fails it is tried log by log, then request by request: only what is at fault fails. */
   async #commit(batch: readonly Waiting[]): Promise<void> {
+    const startedAt = performance.now();
+    let commit: Commit;
     try {
-      const commit = await this.#commitOnce(batch.map(({ request }) => request));
-      for (const [index, { resolve }] of batch.entries()) resolve(commit.outcomes[index]!);
+      commit = await this.#commitOnce(batch.map(({ request }) => request));
     } catch (error) {
       const parts = split(batch, error);
-      if (parts.length > 1) {
-        for (const part of parts) await this.#commit(part);
-        return;
-      }
-      this.#options.onError(error);
+      if (parts.length > 1) return this.#commitParts(parts, error);
       const refusal = refusalOf(error);
       for (const { resolve } of batch) resolve(refusal);
+      this.#options.onError(error);
+      return;
+    }
+    for (const [index, { resolve }] of batch.entries()) resolve(commit.outcomes[index]!);
+    for (const { request } of batch) this.#contended.delete(request.logId);
+    const events = batch.reduce((sum, { request }) => sum + request.events.length, 0);
+    this.#options.onCommit?.({ events, logs: commit.edges.size, durationMs: performance.now() - startedAt });
+  }
+
+  async #commitParts(parts: readonly Waiting[][], error: unknown): Promise<void> {
+    if (!isLockTimeout(error)) {
+      for (const part of parts) await this.#commit(part);
+      return;
+    }
+    // One of these logs is held by someone who does not let go, and only a try of its own tells which.
+    for (const part of parts) {
+      const { logId } = part[0]!.request;
+      this.#contended.add(logId);
+      this.#openLane(logId, part);
     }
   }
 
   async #commitOnce(requests: readonly AppendRequest[]): Promise<Commit> {
-    const startedAt = performance.now();
+    const shared = requests.some(({ logId }) => logId !== requests[0]!.logId);
+    const lockTimeoutMs = shared ? SHARED_LOCK_TIMEOUT_MS : LOCK_TIMEOUT_MS;
     const attempt = () =>
-      this.#database.write((transaction) => commitBatch(transaction, requests, this.#edges, this.#options));
-    let commit: Commit;
+      this.#database.write(
+        (transaction) => commitBatch(transaction, requests, this.#edges, this.#options),
+        lockTimeoutMs,
+      );
     try {
-      commit = await attempt();
+      return await attempt();
     } catch (error) {
       if (error instanceof UnsettledError) {
         this.#options.onError(error);
-        commit = (await this.#settle(error)) ? error.commit : await attempt();
-      } else if (isConnectionError(error)) {
-        commit = await attempt(); // a pooled connection had died: nothing was committed, and a new one may do
-      } else {
-        throw error;
+        return (await this.#settle(error)) ? error.commit : await attempt();
       }
+      // A pooled connection had died: nothing was committed, and a new one may do. After a time-out it would wait as long again.
+      if (isConnectionError(error) && !isTimeout(error)) return await attempt();
+      throw error;
     }
-    const events = requests.reduce((sum, { events }) => sum + events.length, 0);
-    this.#options.onCommit?.({ events, logs: commit.edges.size, durationMs: performance.now() - startedAt });
-    return commit;
   }
 
   /** Looks up whether a commit is in the database. Nothing is appended by this server meanwhile. */
@@ -158,9 +211,9 @@ export class Sequencer {
       throw outcomeUnknown(unsettled);
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#database.write((transaction) => isCommitted(transaction, unsettled.commit));
+        return await this.#database.write((transaction) => isCommitted(transaction, unsettled.commit), LOCK_TIMEOUT_MS);
       } catch (cause) {
-        if (attempt === SETTLE_ATTEMPTS) throw outcomeUnknown(cause);
+        if (attempt === SETTLE_ATTEMPTS || isTimeout(cause)) throw outcomeUnknown(cause);
         await this.#options.pause(attempt);
       }
     }
@@ -190,32 +243,15 @@ function split(batch: readonly Waiting[], error: unknown): Waiting[][] {
   if (mayBeRecorded || isConnectionError(error)) return [batch.slice()];
   const byLog = Map.groupBy(batch, ({ request }) => request.logId);
   if (byLog.size > 1) return [...byLog.values()];
-  const lockTimeout = (error as { code?: unknown }).code === "55P03"; // the next request would wait as long again
-  return lockTimeout || error instanceof AppendError ? [batch.slice()] : batch.map((waiting) => [waiting]);
+  // After a lock time-out the next request would wait as long again.
+  return isLockTimeout(error) || error instanceof AppendError ? [batch.slice()] : batch.map((waiting) => [waiting]);
 }
 
-const CONNECTION_ERRORS = new Set([
-  "ECONNREFUSED",
-  "ECONNRESET",
-  "EPIPE",
-  "ENOENT",
-  "ETIMEDOUT",
-  "57P01",
-  "57P02",
-  "57P03",
-  "08000",
-  "08003",
-  "08006",
-]);
+function isLockTimeout(error: unknown): boolean {
+  return (error as { code?: unknown }).code === "55P03";
+}
 
-/** Whether the database could not be reached, or went away, as against refusing a statement. */
-export function isConnectionError(error: unknown): boolean {
-  const { code, message } = error as { code?: unknown; message?: unknown };
-  return (
-    (typeof code === "string" && CONNECTION_ERRORS.has(code)) ||
-    (typeof message === "string" &&
-      /connection (terminated|timeout|error)|timeout exceeded when trying to connect|query read timeout|not queryable|Connection ended/i.test(
-        message,
-      ))
-  );
+/** The database was reached and does not answer: it hangs, or is stopped. */
+function isTimeout(error: unknown): boolean {
+  return /timeout/i.test((error as { message?: string }).message ?? "") && !isLockTimeout(error);
 }

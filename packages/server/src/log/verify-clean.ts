@@ -5,8 +5,9 @@ import { HASH_BYTES, TILE_WIDTH } from "@tallystick/core/tree";
 import { ChainCheck, type ChainSegment } from "./verify-chains.ts";
 import type { CheckedEntry, LogIdentity } from "./verify-entry.ts";
 import { checkOpenings } from "./verify-openings.ts";
-import type { Batch, Span } from "./verify-read.ts";
+import type { Batch } from "./verify-read.ts";
 import { ProblemList } from "./verify-report.ts";
+import type { Span } from "./verify-sql.ts";
 import type { TileRow } from "./verify-tiles.ts";
 import type { HeadRow } from "./verify-tree.ts";
 
@@ -84,12 +85,7 @@ export function cleanBatch(log: LogIdentity, batch: Batch, size: number): CleanB
     firstTime: entries[0]!.recordedAt,
     lastTime,
     lastId: entries.at(-1)!.id,
-    tiles: new Map(
-      [...batch.tiles].map(([index, tile]) => [
-        index,
-        { ...tile, root: Buffer.from(tile.root), data: Buffer.alloc(0) },
-      ]),
-    ),
+    tiles: new Map([...batch.tiles].map(([index, tile]) => [index, { ...tile, data: Buffer.alloc(0) }])),
     segments,
   };
 }

@@ -75,7 +75,7 @@ function checkOpening(log: LogIdentity, entry: CheckedEntry, opening: OpeningRow
     });
     return;
   }
-  const term = termOf(opening);
+  const term = termOf(log.logId, opening);
   const made = commitmentOf(opening);
   if (made !== committed) {
     // The term is made of the value alone: where it still fits, the salt is what changed.
@@ -86,9 +86,9 @@ function checkOpening(log: LogIdentity, entry: CheckedEntry, opening: OpeningRow
   }
 }
 
-function termOf({ pointer, value }: OpeningRow): number | undefined {
+function termOf(logId: number, { pointer, value }: OpeningRow): number | undefined {
   try {
-    return openingTerm(pointer, value);
+    return openingTerm(logId, pointer, value);
   } catch {
     return undefined; // not JSON
   }

@@ -97,7 +97,7 @@ export class ProblemList {
 
   /** In the log's order; those that are no entry's come first. */
   list(): VerifyProblem[] {
-    const problems = this.#kept.toSorted((a, b) => (a.seq ?? -1) - (b.seq ?? -1));
+    const problems = this.#kept.toSorted((a, b) => (a.seq ?? -1) - (b.seq ?? -1) || order(a.kind, b.kind));
     const more = this.#count - problems.length;
     if (more > 0) {
       problems.push({
@@ -109,6 +109,10 @@ export class ProblemList {
     }
     return problems;
   }
+}
+
+function order(a: string, b: string): number {
+  return a === b ? 0 : a < b ? -1 : 1;
 }
 
 function shortened(value: string): string {

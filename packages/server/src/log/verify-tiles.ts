@@ -2,6 +2,7 @@
  * Stored tiles against the tree that was recomputed.
  */
 import type { FullTile } from "@tallystick/core/edge";
+import { toHex } from "@tallystick/core/hex";
 import { HASH_BYTES, TILE_WIDTH } from "@tallystick/core/tree";
 import type { LogIdentity } from "./verify-entry.ts";
 import type { ProblemList } from "./verify-report.ts";
@@ -11,7 +12,8 @@ export interface TileRow {
   readonly level: number;
   readonly index: number;
   readonly tenantId: string;
-  readonly root: Buffer;
+  /** Hex. */
+  readonly root: string;
   readonly data: Buffer;
 }
 
@@ -33,14 +35,8 @@ export function checkTile(
   if (stored.tenantId !== log.tenantId) {
     problem("tenant_id", stored.tenantId, log.tenantId, `${name} is filed under another tenant than its log`);
   }
-  const root = Buffer.from(expected.root);
-  if (!root.equals(stored.root))
-    problem(
-      "root",
-      stored.root.toString("hex"),
-      root.toString("hex"),
-      `the root of ${name} is not that of the entries`,
-    );
+  const root = toHex(expected.root);
+  if (root !== stored.root) problem("root", stored.root, root, `the root of ${name} is not that of the entries`);
   if (level === 0) return;
   const data = Buffer.from(expected.data.buffer, expected.data.byteOffset, expected.data.byteLength);
   if (data.equals(stored.data)) return;

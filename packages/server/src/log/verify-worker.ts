@@ -2,31 +2,43 @@
  * A thread that reads batches and says which of them are clean. Those that are not are read again by who asked.
  */
 import { parentPort, workerData } from "node:worker_threads";
-import { openAccess, type ReadAccess } from "./verify-access.ts";
-import { cleanBatch } from "./verify-clean.ts";
+import { openAccess } from "./verify-access.ts";
+import { type CleanBatch, cleanBatch } from "./verify-clean.ts";
 import type { LogIdentity } from "./verify-entry.ts";
-import { readBatch, type Span } from "./verify-read.ts";
+import { readBatch } from "./verify-read.ts";
+import type { Span } from "./verify-sql.ts";
 
-/** What a thread is started with. */
+/** What a thread is asked. */
 export interface WorkerTask {
-  readonly access: ReadAccess;
+  /** Stands in the answer. */
+  readonly number: number;
+  /** What a transaction begins with. */
+  readonly begin: string;
   readonly log: LogIdentity;
+  /** Of the log. */
   readonly size: number;
+  readonly span: Span;
 }
 
-const { access, log, size } = workerData as WorkerTask;
-const { snapshot } = openAccess(access);
+export interface WorkerAnswer {
+  readonly number: number;
+  readonly clean: CleanBatch | undefined;
+}
 
-async function check(span: Span) {
+const { snapshot } = openAccess(workerData as string);
+
+async function check({ begin, log, size, span }: WorkerTask): Promise<CleanBatch | undefined> {
   try {
-    const batch = await snapshot((client) => readBatch(client, log, span, { serviceId: undefined, withEntries: true }));
+    const options = { serviceId: undefined, withEntries: true };
+    const batch = await snapshot(begin, (client) => readBatch(client, log, span, options));
     return cleanBatch(log, batch, size);
   } catch {
     return undefined; // whoever reads it again meets the same error, and can say what it means
   }
 }
 
-parentPort!.on("message", async (span: Span) => {
-  const clean = await check(span);
-  parentPort!.postMessage({ from: span.from, clean }, clean === undefined ? [] : [clean.hashes.buffer as ArrayBuffer]);
+parentPort!.on("message", async (task: WorkerTask) => {
+  const clean = await check(task);
+  const answer: WorkerAnswer = { number: task.number, clean };
+  parentPort!.postMessage(answer, clean === undefined ? [] : [clean.hashes.buffer as ArrayBuffer]);
 });

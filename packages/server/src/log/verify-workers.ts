@@ -4,8 +4,7 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { CleanBatch } from "./verify-clean.ts";
-import type { Span } from "./verify-read.ts";
-import type { WorkerTask } from "./verify-worker.ts";
+import type { WorkerAnswer, WorkerTask } from "./verify-worker.ts";
 
 const MAX_WORKERS = 4;
 /** Batches that a thread has at a time: one is read while another is looked at. */
@@ -15,52 +14,71 @@ const YOUNG_GENERATION_MB = 64;
 // Beside this file, in TypeScript or built.
 const PROGRAM = new URL(import.meta.url.replace(/verify-workers(\.[jt]s)/, "verify-worker$1"));
 
+/** Threads with connections of their own. They are started when they are first needed, and may serve any number of logs. */
 export class VerifyWorkers {
-  readonly #workers: Worker[];
+  readonly #url: string;
+  #workers: Worker[] | undefined;
   readonly #waiting = new Map<number, (clean: CleanBatch | undefined) => void>();
-  #next = 0;
+  #asked = 0;
   #failed = false;
 
-  constructor(task: WorkerTask) {
-    this.#workers = Array.from({ length: Math.min(MAX_WORKERS, availableParallelism()) }, () => {
-      const worker = new Worker(PROGRAM, {
-        workerData: task,
-        resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
-      });
-      worker.on("message", ({ from, clean }: { from: number; clean: CleanBatch | undefined }) =>
-        this.#answer(from, clean),
-      );
-      // Out of memory, or it cannot be started: what it was asked is in doubt, and is read by who asked.
-      worker.on("error", () => {
-        this.#failed = true;
-        for (const from of [...this.#waiting.keys()]) this.#answer(from, undefined);
-      });
-      return worker;
-    });
+  constructor(url: string) {
+    this.#url = url;
   }
 
   /** How many batches to ask for at once. */
   get ahead(): number {
-    return this.#workers.length * BATCHES_EACH;
+    return workerCount() * BATCHES_EACH;
   }
 
-  /** Reads and checks a batch. Undefined where anything about it is in doubt. */
-  check(span: Span): Promise<CleanBatch | undefined> {
+  /** Reads and checks a batch. Undefined where anything about it is in doubt: to be read again, and looked at closely. */
+  check(task: Omit<WorkerTask, "number">): Promise<CleanBatch | undefined> {
     if (this.#failed) return Promise.resolve(undefined);
-    const worker = this.#workers[this.#next++ % this.#workers.length]!;
+    this.#workers ??= Array.from({ length: workerCount() }, () => this.#start());
+    const number = this.#asked++;
+    const worker = this.#workers[number % this.#workers.length]!;
     return new Promise((resolve) => {
-      this.#waiting.set(span.from, resolve);
-      worker.postMessage(span);
+      this.#waiting.set(number, resolve);
+      for (const each of this.#workers!) each.ref();
+      worker.postMessage({ ...task, number } satisfies WorkerTask);
     });
   }
 
-  /** Ends the threads, whatever they are doing. */
+  /** Ends the threads, whatever they are doing; what they were asked stays in doubt. */
   async close(): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    const workers = this.#workers ?? [];
+    this.#workers = undefined;
+    await Promise.all(workers.map((worker) => worker.terminate()));
+    this.#giveUp();
   }
 
-  #answer(from: number, clean: CleanBatch | undefined): void {
-    this.#waiting.get(from)?.(clean);
-    this.#waiting.delete(from);
+  #start(): Worker {
+    const worker = new Worker(PROGRAM, {
+      workerData: this.#url,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+    });
+    worker.on("message", ({ number, clean }: WorkerAnswer) => this.#answer(number, clean));
+    // Out of memory, or it cannot be started.
+    worker.on("error", () => {
+      this.#failed = true;
+      this.#giveUp();
+    });
+    worker.unref();
+    return worker;
   }
+
+  #giveUp(): void {
+    for (const number of [...this.#waiting.keys()]) this.#answer(number, undefined);
+  }
+
+  #answer(number: number, clean: CleanBatch | undefined): void {
+    this.#waiting.get(number)?.(clean);
+    this.#waiting.delete(number);
+    // Idle threads keep no process from ending.
+    if (this.#waiting.size === 0) for (const worker of this.#workers ?? []) worker.unref();
+  }
+}
+
+function workerCount(): number {
+  return Math.min(MAX_WORKERS, availableParallelism());
 }

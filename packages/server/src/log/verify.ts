@@ -6,6 +6,7 @@ import { openAccess } from "./verify-access.ts";
 import type { LogIdentity } from "./verify-entry.ts";
 import { verifyLog } from "./verify-log.ts";
 import type { VerifyReport } from "./verify-report.ts";
+import { VerifyWorkers } from "./verify-workers.ts";
 
 export interface VerifyDatabaseOptions {
   /** Id or slug: verifies the logs of this tenant alone. */
@@ -37,19 +38,19 @@ const BEGIN = "begin isolation level repeatable read read only";
  */
 export async function* verifyDatabase(url: string, options: VerifyDatabaseOptions = {}): AsyncGenerator<VerifyReport> {
   const { tenant, service, signal, onProgress } = options;
-  const access = { url, begin: BEGIN };
-  const { snapshot, pool } = openAccess(access);
+  const { snapshot, pool } = openAccess(url);
+  const workers = new VerifyWorkers(url);
   try {
     for (const log of await listLogs(pool, tenant)) {
-      yield await verifyLog(snapshot, log, {
-        access,
+      yield await verifyLog((work) => snapshot(BEGIN, work), log, {
+        threads: { workers, begin: BEGIN },
         serviceId: service,
         signal,
         onProgress: (checked, size) => onProgress?.({ log: log.name, checked, size }),
       });
     }
   } finally {
-    await pool.end();
+    await Promise.all([pool.end(), workers.close()]);
   }
 }
 

@@ -104,15 +104,18 @@ export class TestDatabase {
     });
   }
 
-  /** Changes what is recorded, as only a superuser who has switched every trigger off can. */
+  /** Changes the first table that a statement names, as only a superuser who has switched its triggers off can. */
   async tamper(statement: string, values: unknown[] = []): Promise<number> {
     const { rows } = await this.superuser.query<{ disable: string; enable: string }>(
       `select format('alter table %s disable trigger %I', tgrelid::regclass, tgname) as disable,
          format('alter table %s enable always trigger %I', tgrelid::regclass, tgname) as enable
-       from pg_trigger where not tgisinternal`,
+       from pg_trigger where not tgisinternal and tgrelid in (
+         select $1::text::regclass union all select relid from pg_partition_tree($1::text::regclass))`,
+      [/tallystick\.\w+/.exec(statement)?.[0]],
     );
     await this.superuser.query("begin");
     try {
+      await this.superuser.query("set local session_replication_role = replica"); // foreign keys are triggers as well
       await this.superuser.query(rows.map(({ disable }) => disable).join(";"));
       const { rowCount } = await this.superuser.query(statement, values);
       await this.superuser.query(rows.map(({ enable }) => enable).join(";"));
