@@ -4,6 +4,7 @@
 import { ConfigError } from "@tallystick/server/config";
 import { EmbeddedPostgresError } from "@tallystick/server/db/embedded";
 import { MigrationError } from "@tallystick/server/db/migrate";
+import { isConnectionError } from "@tallystick/server/db/unavailable";
 import { UnknownTenantError } from "@tallystick/server/log/verify";
 import { StartError } from "@tallystick/server/start-error";
 import { DatabaseError } from "pg";
@@ -22,7 +23,7 @@ const TOLD_AS_THEY_ARE = [CliError, ConfigError, StartError, EmbeddedPostgresErr
 export function describeError(error: unknown): string {
   if (TOLD_AS_THEY_ARE.some((kind) => error instanceof kind)) return (error as Error).message;
   if (error instanceof DatabaseError) return `PostgreSQL: ${databaseMessage(error)}`;
-  if (isUnreachable(error))
+  if (isConnectionError(error))
     return `PostgreSQL cannot be reached (${messageOf(error)}): check that it runs, and the URL`;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
@@ -31,13 +32,6 @@ export function describeError(error: unknown): string {
 export function databaseMessage(error: DatabaseError): string {
   const parts = [error.message, error.detail && `DETAIL: ${error.detail}`, error.hint && `HINT: ${error.hint}`];
   return parts.filter(Boolean).join("\n");
-}
-
-const UNREACHABLE = ["ECONNREFUSED", "ENOTFOUND", "ETIMEDOUT", "EHOSTUNREACH", "ECONNRESET", "EAI_AGAIN"];
-
-function isUnreachable(error: unknown): boolean {
-  const code = (error as { code?: unknown }).code;
-  return error instanceof Error && typeof code === "string" && UNREACHABLE.includes(code);
 }
 
 /** Also of an AggregateError, which is what Node throws where a name has several addresses, and whose own message is empty. */
