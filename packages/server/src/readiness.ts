@@ -11,7 +11,10 @@ interface State {
   next_partition: boolean;
 }
 
-/** Answers within the database's connection timeout, whatever state the database is in. */
+// Anyone may ask: however often, the database is asked once in this time.
+const CACHE_MS = 1_000;
+
+/** Answers within the database's connection timeout, whatever state the database is in; at most a second old. */
 export function readinessOf({
   database,
   unmet,
@@ -22,7 +25,15 @@ export function readinessOf({
   maxClockSkewSeconds: number;
 }): () => Promise<Readiness> {
   const roles: Check = unmet.length === 0 ? { status: "ok" } : { status: "warning", detail: unmet.join("; ") };
-  return async () => {
+  let newest: { at: number; readiness: Promise<Readiness> } | undefined;
+  return () => {
+    if (newest === undefined || performance.now() - newest.at >= CACHE_MS) {
+      newest = { at: performance.now(), readiness: look() };
+    }
+    return newest.readiness;
+  };
+
+  async function look(): Promise<Readiness> {
     let state: State;
     try {
       const rows = await database.query<State & Record<string, unknown>>(
@@ -63,5 +74,5 @@ export function readinessOf({
       roles,
     };
     return { ok: Object.values(checks).every(({ status }) => status !== "failed"), checks };
-  };
+  }
 }

@@ -12,8 +12,9 @@ export type Scope = (typeof SCOPES)[number];
 export const SECRET_PREFIX = "tally_";
 
 const SECRET_BYTES = 20;
-// A revocation is seen by every server within this time.
+// A revocation, or a new key, is seen by every server within this time.
 const CACHE_MS = 1_000;
+/** Of keys that there are, and of those that there are not: strangers' guesses put no real key out of memory. */
 const CACHE_SIZE = 10_000;
 
 /** What a valid key may do. */
@@ -21,6 +22,10 @@ export interface KeyAccess {
   readonly tenantId: string;
   readonly serviceId: string | undefined;
   readonly scopes: readonly Scope[];
+}
+
+interface ValidAccess extends KeyAccess {
+  readonly expiresAtMs: number;
 }
 
 /** An API key as it is listed: never with its secret. */
@@ -49,7 +54,10 @@ const COLUMNS = `id, name, prefix, service_id, scopes, to_char(created_at at tim
 export class ApiKeys {
   readonly #database: Database;
   readonly #now: () => number;
-  readonly #cache = new Map<string, { access: KeyAccess & { expiresAtMs: number }; at: number }>();
+  // All by the hash of the secret.
+  readonly #found = new Map<string, { access: ValidAccess; at: number }>();
+  readonly #unknown = new Map<string, number>();
+  readonly #lookups = new Map<string, Promise<ValidAccess | undefined>>();
 
   constructor(database: Database, now: () => number = Date.now) {
     this.#database = database;
@@ -60,10 +68,35 @@ export class ApiKeys {
   async find(secret: string): Promise<KeyAccess | undefined> {
     const secretHash = hash("sha256", secret, "hex"); // kept instead of the secret, in memory too
     const now = this.#now();
-    const cached = this.#cache.get(secretHash);
-    if (cached !== undefined && now - cached.at < CACHE_MS) {
-      return cached.access.expiresAtMs > now ? cached.access : undefined;
+    const found = this.#found.get(secretHash);
+    if (found !== undefined && now - found.at < CACHE_MS) {
+      return found.access.expiresAtMs > now ? found.access : undefined;
     }
+    const unknownAt = this.#unknown.get(secretHash);
+    if (unknownAt !== undefined && now - unknownAt < CACHE_MS) return undefined;
+    return this.#lookups.get(secretHash) ?? this.#startLookup(secretHash, now);
+  }
+
+  /** Requests that bring the same key meanwhile share the look-up. */
+  #startLookup(secretHash: string, now: number): Promise<ValidAccess | undefined> {
+    const lookup = this.#lookUp(secretHash, now);
+    this.#lookups.set(secretHash, lookup);
+    const isNewest = () => this.#lookups.get(secretHash) === lookup; // else a key was made or revoked since it began
+    lookup.then(
+      (access) => {
+        if (!isNewest()) return;
+        this.#lookups.delete(secretHash);
+        if (access === undefined) remember(this.#unknown, secretHash, now);
+        else remember(this.#found, secretHash, { access, at: now });
+      },
+      () => {
+        if (isNewest()) this.#lookups.delete(secretHash);
+      },
+    );
+    return lookup;
+  }
+
+  async #lookUp(secretHash: string, now: number): Promise<ValidAccess | undefined> {
     const rows = await this.#database.query<{
       tenant_id: string;
       service_id: string | null;
@@ -75,37 +108,44 @@ export class ApiKeys {
     ]);
     const row = rows[0];
     const expiresAtMs = row?.expires_at?.getTime() ?? Number.POSITIVE_INFINITY;
-    if (row === undefined || row.revoked_at !== null || expiresAtMs <= now) {
-      this.#cache.delete(secretHash);
-      return undefined;
-    }
-    if (this.#cache.size >= CACHE_SIZE) this.#cache.clear();
-    const access = { tenantId: row.tenant_id, serviceId: row.service_id ?? undefined, scopes: row.scopes, expiresAtMs };
-    this.#cache.set(secretHash, { access, at: now });
-    return access;
+    if (row === undefined || row.revoked_at !== null || expiresAtMs <= now) return undefined;
+    return { tenantId: row.tenant_id, serviceId: row.service_id ?? undefined, scopes: row.scopes, expiresAtMs };
   }
 
-  /** Makes a key. The secret is in this answer and nowhere else. `secret` is given only for a key that the operator chose. */
-  async create(
-    tenantId: string,
-    key: NewApiKey,
-    secret = SECRET_PREFIX + randomBytes(SECRET_BYTES).toString("hex"),
-  ): Promise<ApiKey & { secret: string }> {
+  /**
+   * Sees to it that there is a key with this secret. One that is there stays what it is: revoked, expired, another tenant's.
+   * Any number of servers may call it at once.
+   */
+  async ensure(tenantId: string, key: NewApiKey, secret: string): Promise<void> {
+    await this.#insert(tenantId, key, secret, "on conflict do nothing");
+  }
+
+  /** Makes a key. The secret is in this answer and nowhere else. */
+  async create(tenantId: string, key: NewApiKey): Promise<ApiKey & { secret: string }> {
+    const secret = SECRET_PREFIX + randomBytes(SECRET_BYTES).toString("hex");
+    const created = await this.#insert(tenantId, key, secret);
+    return { ...created[0]!, secret };
+  }
+
+  async #insert(tenantId: string, key: NewApiKey, secret: string, onConflict = ""): Promise<ApiKey[]> {
+    const secretHash = hash("sha256", secret, "hex");
     const created = await this.#inTenant(
       tenantId,
       `insert into tallystick.api_keys (tenant_id, name, prefix, secret_hash, service_id, scopes, expires_at)
-      values ($1, $2, $3, $4, $5, $6, $7) returning ${COLUMNS}`,
+      values ($1, $2, $3, $4, $5, $6, $7) ${onConflict} returning ${COLUMNS}`,
       [
         tenantId,
         key.name,
         secret.slice(0, SECRET_PREFIX.length + 6),
-        hash("sha256", secret, "buffer"),
+        Buffer.from(secretHash, "hex"),
         key.serviceId ?? null,
         key.scopes,
         key.expiresAt ?? null,
       ],
     );
-    return { ...created[0]!, secret };
+    this.#unknown.delete(secretHash);
+    this.#lookups.delete(secretHash);
+    return created;
   }
 
   /** The tenant's keys, oldest first, revoked ones too. */
@@ -121,15 +161,16 @@ export class ApiKeys {
   async revoke(tenantId: string, id: string): Promise<ApiKey | undefined> {
     const rows = await this.#inTenant(
       tenantId,
-      `update tallystick.api_keys set revoked_at = coalesce(revoked_at, clock_timestamp()) where tenant_id = $1 and id = $2 returning ${COLUMNS}`,
+      `update tallystick.api_keys set revoked_at = clock_timestamp() where tenant_id = $1 and id = $2 and revoked_at is null returning ${COLUMNS}`,
       [tenantId, id],
     );
-    this.#cache.clear();
-    return rows[0];
+    this.#found.clear();
+    this.#lookups.clear();
+    return rows[0] ?? (await this.list(tenantId)).find((key) => key.id === id);
   }
 
   async #inTenant(tenantId: string, text: string, values: unknown[]): Promise<ApiKey[]> {
-    return this.#database.write(async (transaction) => {
+    return this.#database.control(async (transaction) => {
       const [, result] = await transaction.together([
         transaction.client.query("select set_config('tallystick.tenant_id', $1, true)", [tenantId]),
         transaction.client.query<ApiKey>(text, values),
@@ -138,4 +179,11 @@ export class ApiKeys {
       return result.rows;
     });
   }
+}
+
+/** Keeps the newest; the oldest makes room. */
+function remember<T>(cache: Map<string, T>, secretHash: string, value: T): void {
+  cache.delete(secretHash);
+  if (cache.size >= CACHE_SIZE) cache.delete(cache.keys().next().value!);
+  cache.set(secretHash, value);
 }

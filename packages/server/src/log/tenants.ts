@@ -27,6 +27,8 @@ export interface TenantLog {
 // A suspension, or a successor log, is seen by every server within this time.
 const CACHE_MS = 1_000;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+/** Whatever else is asked for is no tenant's name, and some of it (U+0000) no text that PostgreSQL takes. */
+const SLUG = /^[a-z0-9-]{1,63}$/;
 const COLUMNS = `id, slug, name, status, to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at`;
 
 /** Thrown when a slug is taken, now or ever before. */
@@ -49,6 +51,7 @@ export class Tenants {
 
   /** The tenant of this id or slug with its current log, at most a second old; undefined where there is none. */
   async find(idOrSlug: string): Promise<TenantLog | undefined> {
+    if (!isName(idOrSlug)) return undefined;
     const cached = this.#cache.get(idOrSlug);
     if (cached !== undefined && this.#now() - cached.at < CACHE_MS) return cached.log;
     const rows = await this.#database.query<{
@@ -79,6 +82,7 @@ export class Tenants {
   }
 
   async get(idOrSlug: string): Promise<Tenant | undefined> {
+    if (!isName(idOrSlug)) return undefined;
     const rows = await this.#database.query<Tenant & Record<string, unknown>>(
       `select ${COLUMNS} from tallystick.tenants where ${UUID.test(idOrSlug) ? "id" : "slug"} = $1`,
       [idOrSlug],
@@ -92,7 +96,7 @@ export class Tenants {
    */
   async create(slug: string, name: string): Promise<Tenant> {
     try {
-      return await this.#database.write(async (transaction) => {
+      return await this.#database.control(async (transaction) => {
         const { rows } = await transaction.client.query<Tenant>(
           `insert into tallystick.tenants (slug, name) values ($1, $2) returning ${COLUMNS}`,
           [slug, name],
@@ -120,6 +124,7 @@ export class Tenants {
     idOrSlug: string,
     change: { name?: string | undefined; status?: TenantStatus | undefined },
   ): Promise<Tenant | undefined> {
+    if (!isName(idOrSlug)) return undefined;
     const rows = await this.#database.query<Tenant & Record<string, unknown>>(
       `update tallystick.tenants set name = coalesce($2, name), status = coalesce($3, status)
        where ${UUID.test(idOrSlug) ? "id" : "slug"} = $1 returning ${COLUMNS}`,
@@ -132,4 +137,8 @@ export class Tenants {
     }
     return tenant;
   }
+}
+
+function isName(idOrSlug: string): boolean {
+  return UUID.test(idOrSlug) || SLUG.test(idOrSlug);
 }
