@@ -85,7 +85,7 @@ export async function openApi(config: Config, options: ServerOptions, prefer: "a
     kept?.url ??
     `http://${config.host.includes(":") ? `[${config.host}]` : config.host}:${config.port}`;
   if (URL.parse(url) === null) throw new CliError(`--server ${url} is no URL: write http://host:port`);
-  const ours = kept !== undefined && URL.parse(kept.url)?.origin === URL.parse(url)?.origin ? kept : undefined;
+  const ours = kept?.url !== undefined && URL.parse(kept.url)?.origin === URL.parse(url)?.origin ? kept : undefined;
   const tenant: Record<string, string> = options.tenant === undefined ? {} : { "x-tenant-id": options.tenant };
 
   if (options.apiKey !== undefined) return new Api(url, { authorization: `Bearer ${options.apiKey}`, ...tenant });

@@ -2,18 +2,25 @@
  * DATA_DIR/credentials.json: what the first start made, for the people and programs on this machine that may read it.
  */
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { chmod, link, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { StartError } from "./start-error.ts";
 
-export interface Credentials {
-  readonly url: string;
+/** Made once: a start that finds them never replaces them. */
+export interface Secrets {
   readonly tenant: string;
   readonly admin_token: string;
   readonly api_key: string;
+}
+
+export interface Credentials extends Secrets {
+  readonly url: string;
   /** The owner of the data: a superuser's, where the server runs its own PostgreSQL. */
   readonly database_url: string;
 }
+
+/** As they are kept: until a server has listened, only the secrets. */
+export type KeptCredentials = Secrets & Partial<Credentials>;
 
 const FILE = "credentials.json";
 
@@ -21,7 +28,7 @@ const FILE = "credentials.json";
  * What an earlier start kept; undefined at the first.
  * @throws {StartError} `credentials_unreadable`: new ones would lock out whoever uses the old.
  */
-export async function readCredentials(dataDir: string): Promise<Credentials | undefined> {
+export async function readCredentials(dataDir: string): Promise<KeptCredentials | undefined> {
   const path = join(dataDir, FILE);
   let text: string;
   try {
@@ -35,7 +42,7 @@ export async function readCredentials(dataDir: string): Promise<Credentials | un
     );
   }
   try {
-    const credentials = JSON.parse(text) as Credentials;
+    const credentials = JSON.parse(text) as KeptCredentials;
     if (typeof credentials.api_key === "string" && typeof credentials.admin_token === "string") return credentials;
     throw new TypeError("api_key or admin_token is missing");
   } catch (cause) {
@@ -47,14 +54,39 @@ export async function readCredentials(dataDir: string): Promise<Credentials | un
   }
 }
 
-/** Keeps the credentials, readable by the owner only; a reader never sees half a file. */
+/**
+ * Keeps the secrets unless some are kept. Of any number of starts at once one wins.
+ * @returns those that are kept now.
+ * @throws {StartError} `credentials_unreadable`.
+ */
+export async function keepSecrets(dataDir: string, secrets: Secrets): Promise<KeptCredentials> {
+  for (;;) {
+    const kept = await readCredentials(dataDir);
+    if (kept !== undefined) return kept;
+    const next = await writeBeside(dataDir, secrets);
+    try {
+      await link(next, join(dataDir, FILE)); // unlike rename(), never in place of another's
+      return secrets;
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== "EEXIST") throw error;
+    } finally {
+      await rm(next, { force: true });
+    }
+  }
+}
+
+/** Keeps where server and database are, beside the secrets that are kept already. A reader never sees half a file. */
 export async function writeCredentials(dataDir: string, credentials: Credentials): Promise<void> {
+  await rename(await writeBeside(dataDir, credentials), join(dataDir, FILE));
+}
+
+/** Readable by the owner only. */
+async function writeBeside(dataDir: string, credentials: KeptCredentials): Promise<string> {
   await mkdir(dataDir, { recursive: true });
-  const path = join(dataDir, FILE);
-  const next = `${path}.${process.pid}`;
-  await writeFile(next, `${JSON.stringify(credentials, null, 2)}\n`, { mode: 0o600 });
-  await chmod(next, 0o600);
-  await rename(next, path);
+  const path = join(dataDir, `${FILE}.${randomBytes(6).toString("hex")}`);
+  await writeFile(path, `${JSON.stringify(credentials, null, 2)}\n`, { mode: 0o600 });
+  await chmod(path, 0o600);
+  return path;
 }
 
 /** A token that cannot be guessed: 160 random bits. */

@@ -1,6 +1,7 @@
 /** Why the server does not start; the message ends with how to mend it. */
 export class StartError extends Error {
   readonly code:
+    | "data_dir"
     | "port_taken"
     | "cannot_listen"
     | "not_migrated"

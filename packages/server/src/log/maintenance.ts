@@ -13,7 +13,8 @@ interface Log {
 }
 
 /**
- * Does it once, and then every hour until stopped. The first time has to succeed: without a partition nothing can be recorded.
+ * Makes partitions, which has to succeed: without one nothing can be recorded. Then does all of it, at once and every hour
+ * until stopped: a server that never runs for an hour drops old keys as well.
  */
 export async function startMaintenance(
   database: Database,
@@ -21,7 +22,7 @@ export async function startMaintenance(
   log: Log,
 ): Promise<{ stop(): Promise<void> }> {
   await makePartitions(database, log);
-  let running: Promise<void> = Promise.resolve();
+  let running = maintain(database, idempotencyWindowDays, log);
   const timer = setInterval(() => {
     running = maintain(database, idempotencyWindowDays, log);
   }, HOUR_MS).unref();
