@@ -255,6 +255,22 @@ describe("problems", () => {
     expectProblem(await api.delete(`/v1/admin/api-keys/${UUID}`), 404, "not-found");
   });
 
+  test("405 says what the path takes", async () => {
+    const paths = [
+      ["DELETE", "/v1/logs", "GET, HEAD, POST"],
+      ["PATCH", "/api/v1/admin/verify-chain?x=1", "POST"],
+      ["PUT", `/v1/logs/${UUID}`, "GET, HEAD"],
+      ["POST", "/v1/tenants/default/", "GET, HEAD, PATCH"],
+      ["GET", `/v1/admin/api-keys/${UUID}`, "DELETE"],
+    ] as const;
+    for (const [method, path, allowed] of paths) {
+      const answer = await server.operator.send(method, path);
+      expectProblem(answer, 405, "method-not-allowed");
+      expect([path, answer.headers.allow]).toEqual([path, allowed]);
+    }
+    expect((await server.operator.send("PUT", "/v1/tenants/a/b")).status).toBe(404);
+  });
+
   test("401 says how to authenticate", async () => {
     for (const headers of [
       {},

@@ -13,10 +13,11 @@ export interface Access {
   readonly log: TenantLog;
   /** The service that its credential is bound to. */
   readonly serviceId: string | undefined;
-  /** The operator may name any tenant, in the request's body too. */
-  readonly operator: boolean;
-  /** The operator has named it by header or parameter: a body may then name no other. */
-  readonly named: boolean;
+  /**
+   * Whose choice the tenant is: the credential's, for good; the operator's, who has named it by header or parameter; nobody's
+   * yet, and the operator may name one in the body.
+   */
+  readonly tenantBy: "credential" | "operator" | "default";
 }
 
 /** What a route asks for. `operator` is the admin token's alone; without a scope the route is open to all. */
@@ -50,7 +51,7 @@ export class Gate {
       const [named, again] = namedTenants(request);
       const log = await this.#tenantOf(named ?? DEFAULT_TENANT);
       requireSame(log, again);
-      return { log, serviceId: undefined, operator: true, named: named !== undefined };
+      return { log, serviceId: undefined, tenantBy: named === undefined ? "default" : "operator" };
     }
     // Beside another credential the admin token adds the operator's rights, and the tenant stays that credential's.
     const operator = typeof adminToken === "string";
@@ -66,18 +67,15 @@ export class Gate {
     }
     const log = await this.#tenantOf(key.tenantId);
     for (const named of namedTenants(request)) requireTenant(log, named);
-    return { log, serviceId: key.serviceId, operator, named: false };
+    return { log, serviceId: key.serviceId, tenantBy: "credential" };
   }
 
   /** The log that a body's `tenant_id` names: the operator's choice, for everyone else only their own. */
   async logOf(access: Access, named: string | undefined): Promise<TenantLog> {
     if (named === undefined) return access.log;
-    if (access.named) {
-      requireSame(access.log, named);
-      return access.log;
-    }
-    if (access.operator && access.serviceId === undefined) return this.#tenantOf(named);
-    requireTenant(access.log, named);
+    if (access.tenantBy === "default") return this.#tenantOf(named);
+    if (access.tenantBy === "operator") requireSame(access.log, named);
+    else requireTenant(access.log, named);
     return access.log;
   }
 

@@ -17,7 +17,7 @@ import { readRoutes } from "./routes/read.ts";
 import { tenantRoutes } from "./routes/tenants.ts";
 import { verifyRoutes } from "./routes/verify.ts";
 import { writeRoutes } from "./routes/write.ts";
-import { validatorFor } from "./validate.ts";
+import { refuseNul, validatorFor } from "./validate.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -96,6 +96,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
         errors: [{ path: "Host", message: "is missing" }],
       });
     }
+    refuseNul(request.params, request.query);
     const { scope } = request.routeOptions.config;
     if (scope !== undefined) request.access = await services.gate.check(request, scope);
   });
@@ -114,13 +115,24 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
       request.log.error({ err: problem.cause ?? problem, request_id: request.id }, problem.message);
     if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="tallystick"');
     if (problem.retryAfterSeconds !== undefined) reply.header("retry-after", problem.retryAfterSeconds);
+    // Fastify would close while the rest of the body is still coming, and the client would see a reset in place of the answer.
+    if (problem.status === 413) {
+      reply.removeHeader("connection");
+      request.raw.resume();
+    }
     return reply
       .code(problem.status)
       .type("application/problem+json")
       .send({ ...problemBody(problem), request_id: request.id });
   });
-  app.setNotFoundHandler((request) => {
-    throw notFound(app, request.method, request.url);
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split("?")[0] ?? request.url;
+    const allowed = METHODS.filter((method) => app.findRoute({ url: path, method }) !== null);
+    if (allowed.length === 0) {
+      throw new Problem(404, "not-found", `There is nothing at ${path}. The routes are listed at /docs.`);
+    }
+    reply.header("allow", allowed.join(", "));
+    throw new Problem(405, "method-not-allowed", `${path} takes ${allowed.join(" and ")}, not ${request.method}.`);
   });
 
   await documentApi(app);
@@ -136,16 +148,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   return app;
 }
 
-const METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"] as const;
-
-function notFound(app: FastifyInstance, method: string, url: string): Problem {
-  const path = url.split("?")[0] ?? url;
-  const allowed = METHODS.filter((other) => other !== method && app.findRoute({ url: path, method: other }) !== null);
-  if (allowed.length > 0) {
-    return new Problem(405, "method-not-allowed", `${path} takes ${allowed.join(" and ")}, not ${method}.`);
-  }
-  return new Problem(404, "not-found", `There is nothing at ${path}. The routes are listed at /docs.`);
-}
+const METHODS = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"] as const;
 
 /** `/api/v1/...` is `/v1/...`; `/audit-log` is `/v1/logs`. */
 function canonicalUrl(url: string): string {

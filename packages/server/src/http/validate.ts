@@ -10,6 +10,18 @@ const ajv = new Ajv({ allErrors: true, strict: false, allowUnionTypes: true });
 formats.default(ajv);
 const compiled = new WeakMap<object, ValidateFunction>();
 
+/**
+ * Refuses U+0000, which PostgreSQL's text cannot hold, in every parameter of path and query.
+ * @throws {Problem} 400 that names each.
+ */
+export function refuseNul(...parts: readonly unknown[]): void {
+  const named = parts.flatMap((part) => Object.entries((part ?? {}) as Readonly<Record<string, unknown>>));
+  const errors = named
+    .filter((nameAndValue) => nameAndValue.flat().some((text) => typeof text === "string" && text.includes("\0")))
+    .map(([path]): FieldError => ({ path, message: "contains U+0000, which no text here may" }));
+  if (errors.length > 0) throw refused(errors);
+}
+
 /** What Fastify checks a part of a request with. Bodies are bytes here; routes parse them and use {@link parseWith}. */
 export function validatorFor({
   schema,
@@ -50,6 +62,10 @@ function refusal(problems: readonly ErrorObject[], pointers: boolean): Problem {
     const path = key === undefined ? instancePath : `${instancePath}/${key}`;
     return { path: pointers ? path : path.slice(1), message: wordsFor(keyword, params, message) };
   });
+  return refused(errors);
+}
+
+function refused(errors: readonly FieldError[]): Problem {
   return new Problem(400, "invalid-request", "The request was refused: mend what errors names and send it again.", {
     errors,
   });

@@ -41,7 +41,7 @@ export function apiKeyRoutes(app: FastifyInstance, { apiKeys }: Services): void 
       name: body.name,
       scopes: body.scopes,
       serviceId: body.service_id,
-      expiresAt: body.expires_at === undefined ? undefined : timeOf(body.expires_at),
+      expiresAt: body.expires_at === undefined ? undefined : expiryOf(body.expires_at),
     });
     return reply.code(201).header("location", `/v1/admin/api-keys/${key.id}`).send(key);
   });
@@ -54,13 +54,21 @@ export function apiKeyRoutes(app: FastifyInstance, { apiKeys }: Services): void 
   });
 }
 
-function timeOf(text: string): string {
+/** The time at which a key is to expire: not yet past. */
+function expiryOf(text: string): string {
+  let time: string;
   try {
-    return normalizeTimestamp(text);
+    time = normalizeTimestamp(text);
   } catch (cause) {
     throw new Problem(400, "invalid-request", "The expiry is no time.", {
       cause,
       errors: [{ path: "/expires_at", message: cause instanceof Error ? cause.message : "must be RFC 3339" }],
     });
   }
+  if (Date.parse(time) <= Date.now()) {
+    throw new Problem(400, "invalid-request", "The key would have expired already.", {
+      errors: [{ path: "/expires_at", message: "must be in the future" }],
+    });
+  }
+  return time;
 }
