@@ -4,7 +4,7 @@ import { toHex } from "@tallystick/core/hex";
 import { leafHash } from "@tallystick/core/tree";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Database } from "../src/db/database.ts";
-import type { Recorded } from "../src/log/append.ts";
+import type { AppendOutcome, Recorded } from "../src/log/append.ts";
 import { AppendError } from "../src/log/errors.ts";
 import type { TenantLog } from "../src/log/tenants.ts";
 import {
@@ -84,6 +84,19 @@ describe("append()", () => {
     }
     expect(chains.size).toBe(4);
     expect(sequencers.flatMap(({ errors }) => errors)).toEqual([]);
+  });
+
+  test("gives entries the terms that psql can recheck", async () => {
+    const log = await db.tenant();
+    await append(testSequencer(db.database), log, [{ action: "a.b", actor: { id: "Zoë" }, severity: "ERROR" }]);
+    const { rows } = await db.superuser.query<{ rechecked: boolean }>(
+      `select terms @> array[tallystick.term(log_id, 'action', 'a.b', seq), tallystick.term(log_id, 'actor_id', 'Zoë', seq),
+         tallystick.term(log_id, 'severity', 'ERROR', seq), tallystick.term(log_id, 'service_id', 'default', seq)]
+         and cardinality(terms) = 4 as rechecked
+       from tallystick.entries where log_id = $1`,
+      [log.logId],
+    );
+    expect(rows).toEqual([{ rechecked: true }]);
   });
 
   test("keeps the events of a request together and in order", async () => {
@@ -227,6 +240,41 @@ describe("append() that fails", () => {
     } finally {
       await db.superuser.query("drop trigger refuse_some on tallystick.entries");
     }
+  });
+
+  test("lets nobody wait for a log that someone else holds, and records its requests once it is let go", async () => {
+    const held = await db.tenant();
+    const free = await db.tenant();
+    const sequencer = testSequencer(db.database);
+    await db.superuser.query("begin");
+    await db.superuser.query("select from tallystick.logs where id = $1 for update", [held.logId]);
+    let waiting: Promise<AppendOutcome>;
+    try {
+      waiting = sequencer.append(requestOf(held, events(2)));
+      const common = await sequencer.append(requestOf(free, events(3)));
+      await expectExactly(free, [
+        ...recordedIn(common),
+        ...recordedIn(await sequencer.append(requestOf(free, [event(1)]))),
+      ]);
+    } finally {
+      await db.superuser.query("commit");
+    }
+    const [first, later] = await Promise.all([waiting, sequencer.append(requestOf(held, events(4)))]);
+    await expectExactly(held, [...recordedIn(first), ...recordedIn(later)]);
+    await sequencer.drain();
+  });
+
+  test("gives up a log that is held too long, and takes it up again", async () => {
+    const held = await db.tenant();
+    const sequencer = testSequencer(db.database);
+    await db.superuser.query("begin");
+    await db.superuser.query("select from tallystick.logs where id = $1 for update", [held.logId]);
+    try {
+      expect(await sequencer.append(requestOf(held, events(2)))).toMatchObject({ code: "unavailable" });
+    } finally {
+      await db.superuser.query("commit");
+    }
+    await expectExactly(held, await append(sequencer, held, events(2)));
   });
 
   test("goes on from what another sequencer committed meanwhile", async () => {
