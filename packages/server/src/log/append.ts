@@ -5,13 +5,13 @@
 import type { TreeEdge } from "@tallystick/core/edge";
 import { toHex } from "@tallystick/core/hex";
 import { leafText, NO_PREVIOUS } from "@tallystick/core/leaf";
-import type pg from "pg";
 import { CommitUnknownError, type Transaction } from "../db/database.ts";
 import type { Edges, Head } from "./edges.ts";
 import { AppendError } from "./errors.ts";
 import { entryId } from "./id.ts";
 import { EntryRows, insertHeads, type ServiceHead } from "./insert.ts";
 import type { PreparedEvent } from "./prepare.ts";
+import { lockLogs, type RecordedKey, readRecordedKeys, readServiceHeads } from "./start-state.ts";
 
 /** One request's events, which are recorded together or not at all. */
 export interface AppendRequest {
@@ -98,7 +98,7 @@ export async function commitBatch(
   const [locked, chains, keys] = await transaction.together([
     lockLogs(client, new Set(requests.map((request) => request.logId))),
     readServiceHeads(client, requests),
-    readRecordedKeys(client, requests, limits),
+    readRecordedKeys(client, requests, new Date(limits.now() - limits.idempotencyWindowMs)),
   ]);
 
   // 2. With the locks held nothing below can change but by us. A crash from here to COMMIT leaves no trace.
@@ -244,14 +244,6 @@ function place(log: LogState, event: PreparedEvent): Recorded {
   return { id, seq, recordedAt: log.recordedAt, leafHash: hash, duplicate: false };
 }
 
-interface RecordedKey {
-  readonly requestHash: string;
-  readonly id: string;
-  readonly seq: number;
-  readonly recordedAt: string;
-  readonly leafHash: Uint8Array;
-}
-
 function duplicateOf({ id, seq, recordedAt, leafHash }: RecordedKey): Recorded {
   return { id, seq, recordedAt, leafHash, duplicate: true };
 }
@@ -261,71 +253,5 @@ function keyReused(index: number): AppendError {
     "key_reused",
     "this idempotency key was used for another body: use a new key for a new event",
     { index },
-  );
-}
-
-interface LockedLog {
-  readonly log_id: number;
-  readonly tenant_id: string;
-  readonly name: string;
-  readonly size: string;
-  readonly root: Buffer;
-  readonly recorded_at: string;
-  readonly clock_ms: number;
-}
-
-async function lockLogs(client: pg.ClientBase, logIds: ReadonlySet<number>): Promise<LockedLog[]> {
-  const { rows } = await client.query<LockedLog>(
-    `select log_id, tenant_id, name, size, root, extract(epoch from clock)::float8 * 1000 as clock_ms,
-       to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as recorded_at
-     from tallystick.lock_logs($1)`,
-    [[...logIds]],
-  );
-  return rows;
-}
-
-async function readServiceHeads(client: pg.ClientBase, requests: readonly AppendRequest[]) {
-  const asked = new Map<number, Set<string>>();
-  for (const { logId, events } of requests) {
-    const services = asked.get(logId) ?? new Set();
-    asked.set(logId, services);
-    for (const { serviceId } of events) services.add(serviceId);
-  }
-  const pairs = [...asked].flatMap(([logId, services]) => [...services].map((serviceId) => ({ logId, serviceId })));
-  const { rows } = await client.query<{ log_id: number; service_id: string; seq: string; leaf_hash: Buffer }>(
-    "select log_id, service_id, seq, leaf_hash from tallystick.service_heads_of($1, $2)",
-    [pairs.map(({ logId }) => logId), pairs.map(({ serviceId }) => serviceId)],
-  );
-  return rows;
-}
-
-async function readRecordedKeys(client: pg.ClientBase, requests: readonly AppendRequest[], limits: AppendLimits) {
-  const keys = new Set<string>();
-  for (const { events } of requests)
-    for (const { idempotency } of events) if (idempotency !== undefined) keys.add(idempotency.key);
-  if (keys.size === 0) return new Map<string, RecordedKey>();
-  const { rows } = await client.query<{
-    key: string;
-    request_hash: string;
-    seq: string;
-    id: string;
-    recorded_at: string;
-    leaf_hash: Buffer;
-  }>(
-    `select key, request_hash, seq, id, leaf_hash, to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as recorded_at
-     from tallystick.recorded_keys($1, $2)`,
-    [[...keys], new Date(limits.now() - limits.idempotencyWindowMs)],
-  );
-  return new Map<string, RecordedKey>(
-    rows.map((row) => [
-      row.key,
-      {
-        requestHash: row.request_hash,
-        id: row.id,
-        seq: Number(row.seq),
-        recordedAt: row.recorded_at,
-        leafHash: row.leaf_hash,
-      },
-    ]),
   );
 }

@@ -1,0 +1,84 @@
+/**
+ * What an append starts from, read in one round trip with the locks of its logs.
+ */
+import type pg from "pg";
+import type { AppendRequest } from "./append.ts";
+
+/** What an idempotency key was used for. */
+export interface RecordedKey {
+  readonly requestHash: string;
+  readonly id: string;
+  readonly seq: number;
+  readonly recordedAt: string;
+  readonly leafHash: Uint8Array;
+}
+
+/** A log whose lock is held. */
+export interface LockedLog {
+  readonly log_id: number;
+  readonly tenant_id: string;
+  readonly name: string;
+  readonly size: string;
+  readonly root: Buffer;
+  readonly recorded_at: string;
+  readonly clock_ms: number;
+}
+
+/** Locks the logs in id order and reads, once all locks are held, the database's clock and the logs' heads. */
+export async function lockLogs(client: pg.ClientBase, logIds: ReadonlySet<number>): Promise<LockedLog[]> {
+  const { rows } = await client.query<LockedLog>(
+    `select log_id, tenant_id, name, size, root, extract(epoch from clock)::float8 * 1000 as clock_ms,
+       to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as recorded_at
+     from tallystick.lock_logs($1)`,
+    [[...logIds]],
+  );
+  return rows;
+}
+
+/** The newest entry of each service chain that the requests add to. */
+export async function readServiceHeads(client: pg.ClientBase, requests: readonly AppendRequest[]) {
+  const asked = new Map<number, Set<string>>();
+  for (const { logId, events } of requests) {
+    const services = asked.get(logId) ?? new Set();
+    asked.set(logId, services);
+    for (const { serviceId } of events) services.add(serviceId);
+  }
+  const pairs = [...asked].flatMap(([logId, services]) => [...services].map((serviceId) => ({ logId, serviceId })));
+  const { rows } = await client.query<{ log_id: number; service_id: string; seq: string; leaf_hash: Buffer }>(
+    "select log_id, service_id, seq, leaf_hash from tallystick.service_heads_of($1, $2)",
+    [pairs.map(({ logId }) => logId), pairs.map(({ serviceId }) => serviceId)],
+  );
+  return rows;
+}
+
+/** What was recorded since `since` under the requests' idempotency keys, by the key's hash. */
+export async function readRecordedKeys(client: pg.ClientBase, requests: readonly AppendRequest[], since: Date) {
+  const keys = new Set<string>();
+  for (const { events } of requests)
+    for (const { idempotency } of events) if (idempotency !== undefined) keys.add(idempotency.key);
+  if (keys.size === 0) return new Map<string, RecordedKey>();
+  const { rows } = await client.query<{
+    key: string;
+    request_hash: string;
+    seq: string;
+    id: string;
+    recorded_at: string;
+    leaf_hash: Buffer;
+  }>(
+    `select key, request_hash, seq, id, leaf_hash, to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as recorded_at
+     from tallystick.recorded_keys($1, $2)`,
+    [[...keys], since],
+  );
+  return new Map<string, RecordedKey>(
+    rows.map((row) => [
+      row.key,
+      {
+        requestHash: row.request_hash,
+        id: row.id,
+        seq: Number(row.seq),
+        recordedAt: row.recorded_at,
+        leafHash: row.leaf_hash,
+      },
+    ]),
+  );
+}
