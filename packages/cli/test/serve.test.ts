@@ -95,6 +95,45 @@ describe("serve", () => {
     expect((await stop(program)).code).toBe(0);
   });
 
+  describe("told to stop by a start that hangs", () => {
+    const hang = `import fs, { promises } from "node:fs";
+      import { syncBuiltinESMExports } from "node:module";
+      promises.mkdir = () => new Promise(() => setInterval(() => {}, 1_000) && console.error("it hangs"));
+      syncBuiltinESMExports();`;
+    const NODE_OPTIONS = `--import data:text/javascript,${encodeURIComponent(hang)}`;
+
+    test("ends at the second signal", async () => {
+      const program = start(["serve"], { ...settings, NODE_OPTIONS }, cwd);
+      await program.said("it hangs");
+      const startedAt = performance.now();
+      const again = setInterval(() => program.child.kill("SIGTERM"), 100);
+      const { code, stderr } = await program.ended;
+      clearInterval(again);
+      expect(code).toBe(1);
+      expect(stderr).toContain("stopped while starting");
+      expect(performance.now() - startedAt).toBeLessThan(8_000);
+    });
+
+    test("ends 10 s after the first", async () => {
+      const program = start(["serve"], { ...settings, NODE_OPTIONS }, cwd);
+      await program.said("it hangs");
+      expect((await stop(program)).code).toBe(1);
+    });
+  });
+
+  test("after a first start that failed, is told the credentials by the first that listens", async () => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => other.once("listening", resolve));
+    const { port } = other.address() as { port: number };
+    expect((await run(["serve"], { ...settings, PORT: String(port) }, cwd)).code).toBe(1);
+    other.close();
+    const program = await serve();
+    await program.said("verify\n");
+    const { admin_token } = JSON.parse(await readFile(join(cwd, "data/credentials.json"), "utf8"));
+    expect(program.stdout).toContain(`admin token  ${admin_token}`);
+    expect((await stop(program)).code).toBe(0);
+  });
+
   test("ends with a stack after an error that nobody foresaw", async () => {
     const fault = 'process.on("SIGUSR2", () => { throw new Error("nobody foresaw this"); })';
     const program = await serve({ NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(fault)}` });
@@ -118,6 +157,16 @@ describe("serve", () => {
       expect(stderr).not.toMatch(/^\s+at /m);
     } finally {
       other.close();
+    }
+  });
+
+  test("names the cure for a DATA_DIR that cannot be used, without a stack", async () => {
+    for (const dataDir of ["/proc/tallystick", "/dev/null", "/dev/null/data"]) {
+      const { code, stderr } = await run(["serve"], { ...settings, DATA_DIR: dataDir }, cwd);
+      expect(code).toBe(1);
+      expect(stderr).toContain(`tallystick: DATA_DIR ${dataDir} `);
+      expect(stderr).toContain("set DATA_DIR to another place");
+      expect(stderr).not.toMatch(/^\s+at /m);
     }
   });
 

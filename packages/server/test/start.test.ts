@@ -1,7 +1,7 @@
 /** Starting, on what other starts left or are doing at the same moment, and what a database that is away looks like. */
 import { once } from "node:events";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
+import { type AddressInfo, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { keepSecrets, newToken } from "../src/credentials.ts";
@@ -14,7 +14,13 @@ import { readinessOf } from "../src/readiness.ts";
 import { Api } from "../src/testing/api.ts";
 import { TestDatabase } from "../src/testing/log.ts";
 import { TcpProxy } from "../src/testing/proxy.ts";
-import { databaseSettings, startTestServer, stopTestServers, temporaryDirectory } from "../src/testing/server.ts";
+import {
+  databaseSettings,
+  startTestServer,
+  stopTestServers,
+  temporaryDirectory,
+  until,
+} from "../src/testing/server.ts";
 
 let database: TestDatabase;
 
@@ -196,6 +202,34 @@ describe("a database that is away", () => {
     await own.close();
     await Promise.all([before.close(), after.close()]);
   });
+});
+
+test("PostgreSQL of our own that comes back on another port is found there, and credentials.json says where", async () => {
+  const server = await startTestServer({});
+  const { id } = await server.api.record({ action: "before", actor: { id: "alice" } });
+  const kept = async () => JSON.parse(await readFile(join(server.dataDir, "credentials.json"), "utf8"));
+  const { port } = new URL(server.credentials.database_url);
+  const pidFile = join(server.dataDir, "postgres/postmaster.pid");
+  // The server sees nothing until another program has the port.
+  process.kill(server.pid, "SIGSTOP");
+  process.kill(Number.parseInt(await readFile(pidFile, "utf8"), 10), "SIGKILL");
+  let other: Server | undefined;
+  await until(async () => {
+    const attempt = createServer().listen(Number(port), "127.0.0.1");
+    const listens = await once(attempt, "listening").then(
+      () => true,
+      () => false,
+    );
+    if (listens) other = attempt;
+    return listens;
+  });
+  process.kill(server.pid, "SIGCONT");
+  await until(async () => (await server.api.get(`/v1/logs/${id}`)).status === 200);
+  await server.api.record({ action: "after", actor: { id: "alice" } });
+  expect(new URL((await kept()).database_url).port).not.toBe(port);
+  expect(await kept()).toMatchObject({ url: server.url, api_key: server.credentials.api_key });
+  other!.close();
+  expect(await server.stop()).toBe(0);
 });
 
 describe("what anyone may ask", () => {

@@ -8,8 +8,11 @@ import { Command } from "commander";
 import { stderrLogger } from "../logger.ts";
 import { ownCommand, shellWord } from "../shell.ts";
 
-/** A repeat is the same request: npm, a shell and a service manager may each pass one on. */
 const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+/** A repeat within this time is the same request: npm, a shell and a service manager may each pass one on. */
+const SAME_REQUEST_MS = 500;
+/** How long a start may go on after a signal, so that a PostgreSQL of our own can be stopped in good order. */
+const START_DEADLINE_MS = 10_000;
 
 export function serveCommand(): Command {
   return new Command("serve")
@@ -41,9 +44,8 @@ async function serve(): Promise<void> {
   });
 
   let server: RunningServer | undefined;
-  let stopping = false;
+  let stoppingSince: number | undefined;
   const stop = async () => {
-    stopping = true;
     // While it starts there is nothing to drain. A PostgreSQL of our own is only stopped once it has come up.
     if (server === undefined && config.database.kind === "external") process.exit(0);
     if (server === undefined) return;
@@ -51,16 +53,27 @@ async function serve(): Promise<void> {
     say("stopped");
     process.exit(0);
   };
+  const giveUpStarting = () => {
+    if (server !== undefined) return;
+    logger.error("stopped while starting; what was under way was left as it is");
+    process.exit(1);
+  };
   for (const signal of STOP_SIGNALS) {
     process.on(signal, () => {
-      if (!stopping) say(`${signal}: finishing what was accepted, then stopping`);
+      if (stoppingSince === undefined) {
+        stoppingSince = performance.now();
+        say(`${signal}: finishing what was accepted, then stopping`);
+        setTimeout(giveUpStarting, START_DEADLINE_MS).unref();
+      } else if (performance.now() - stoppingSince > SAME_REQUEST_MS) {
+        giveUpStarting();
+      }
       void stop(); // a failure is an unhandled rejection, which ends the process above
     });
   }
 
   for (const warning of config.warnings) logger.warn(warning);
   server = await startServer(config, { logger, say });
-  if (stopping) return stop();
+  if (stoppingSince !== undefined) return stop();
   console.log(server.firstStart ? firstStartMessage(server, config) : `Tallystick is ready at ${server.url}`);
 }
 
