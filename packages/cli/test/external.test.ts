@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { adminUrl } from "@tallystick/server/testing/postgres";
 import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -54,6 +55,31 @@ test("migrate, serve, verify and sql work on a PostgreSQL of the operator's", as
   expect((await run(["verify"], settings, cwd)).stdout).toContain("All good: 1 log, 1 entry.");
   const seen = await run(["sql", "--csv", "select current_user as who, count(*) as n from entries"], settings, cwd);
   expect(seen.stdout).toBe("who,n\ntallystick_auditor,1\n");
+});
+
+test("serve stops in time, whatever commit is under way", async () => {
+  const settings = { DATABASE_URL: url.href, DATA_DIR: `${cwd}/data`, PORT: "0", SHUTDOWN_TIMEOUT_MS: "200" };
+  const server = start(["serve"], settings, cwd);
+  await server.said("Tallystick is ready at");
+  const address = /ready at (http:\S+)/.exec(server.stdout)![1];
+  const credentials = JSON.parse(await readFile(`${cwd}/data/credentials.json`, "utf8"));
+  const holder = new Client(url.href);
+  await holder.connect();
+  await holder.query("begin; select from tallystick.logs for update");
+  const request = fetch(`${address}/v1/logs`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${credentials.api_key}`, "content-type": "application/json" },
+    body: JSON.stringify({ action: "x", actor: { id: "alice" } }),
+  }).catch(() => undefined);
+  await expect
+    .poll(async () => (await holder.query("select from pg_locks where not granted")).rowCount, { timeout: 10_000 })
+    .toBeGreaterThan(0);
+  const startedAt = performance.now();
+  server.child.kill("SIGTERM");
+  expect((await server.ended).code).toBe(0);
+  expect(performance.now() - startedAt).toBeLessThan(4_000); // the commit waits for its lock for 5 s
+  await holder.end();
+  await request;
 });
 
 test("verify tells a role that sees only one tenant from a log whose entries are missing", async () => {

@@ -32,7 +32,7 @@ export interface OpenOptions {
 const DATABASE_DEADLINE_MS = 60_000;
 const DATABASE_RETRY_MS = 500;
 /** How long a statement that is under way at the end may hold its connection open. */
-const CLOSE_MS = 2_000;
+const CLOSE_MS = 1_000;
 
 /**
  * @throws {import("../start-error.ts").StartError} @throws {import("./migrate.ts").MigrationError}
