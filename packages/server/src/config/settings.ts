@@ -121,7 +121,8 @@ export const SETTINGS = {
   }),
   requestTimeoutMs: withDefault("REQUEST_TIMEOUT_MS", integer(100, 600_000), "30000", {
     unit: "ms",
-    reason: "Time for a request to arrive whole, headers and body; what comes slower gets 408. Its answer may take longer.",
+    reason:
+      "Time for a request to arrive whole, headers and body; what comes slower gets 408. Its answer may take longer.",
   }),
   shutdownTimeoutMs: withDefault("SHUTDOWN_TIMEOUT_MS", integer(0, 600_000), "8000", {
     unit: "ms",
