@@ -71,6 +71,14 @@ describe("verify", () => {
     expect((await verify("--tenant", "default", "--service", "orders")).code).toBe(0);
   });
 
+  test("exits with 2 on a service that nobody has recorded for: a typo is no clean bill", async () => {
+    for (const args of [[], ["--server", credentials.url]]) {
+      const { code, stderr } = await verify("--service", "ordres", ...args);
+      expect(stderr).toContain("ordres");
+      expect(code).toBe(2);
+    }
+  });
+
   test("exits with 1 and names the entry, what is stored and what was recorded, when one byte was changed", async () => {
     await changeLeaf('"amount":200', '"amount":900');
     try {

@@ -321,7 +321,7 @@ begin
     where inhparent = 'tallystick.idempotency_keys'::regclass
       and to_timestamp(right(relname, 10), 'YYYY_MM_DD') + interval '1 week' < clock_timestamp() - key_window
   loop
-    execute format('drop table tallystick.%I', old);
+    execute format('drop table if exists tallystick.%I', old);
     return next old;
   end loop;
 end

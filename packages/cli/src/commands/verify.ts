@@ -67,6 +67,9 @@ async function verify(options: Options): Promise<number> {
   else await verifyAtServer(options, (report) => show(report, curlFor(options.server!)));
   if (options.json) printJson(reports);
   if (reports.length === 0) throw new CliError("there is no log: nothing was checked");
+  if (options.service !== undefined && reports.every(({ ok, checked }) => ok && checked === 0)) {
+    throw new CliError(`no log has an entry of a service "${options.service}": nothing was checked`);
+  }
 
   const problems = reports.flatMap((report) => report.problems);
   const unknown = problems.filter(isNotCheckable).length;

@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import pg from "pg";
 
 const LOCK_TIMEOUT_MS = 60_000;
+const MAX_ATTEMPTS = 5;
 const SQL_DIR = new URL("../../sql/", import.meta.url);
 
 export interface Migration {
@@ -59,6 +60,17 @@ export async function migrateUp(
   adminUrl: string,
   passwords: Readonly<Record<string, string>> = {},
 ): Promise<Migration[]> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await migrateOnce(adminUrl, passwords);
+    } catch (error) {
+      // Roles are the cluster's: a migrator of another database of it was at them at the same moment.
+      if (attempt === MAX_ATTEMPTS || !/tuple concurrently updated/.test((error as Error).message)) throw error;
+    }
+  }
+}
+
+async function migrateOnce(adminUrl: string, passwords: Readonly<Record<string, string>>): Promise<Migration[]> {
   return withClient(adminUrl, async (client) => {
     const { rows } = await client.query<{ number: number; version: string }>(
       "select current_setting('server_version_num')::int as number, current_setting('server_version') as version",

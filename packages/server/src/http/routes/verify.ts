@@ -5,27 +5,29 @@ import type { FastifyInstance } from "fastify";
 import { verifyLog } from "../../log/verify-log.ts";
 import type { VerifyReport } from "../../log/verify-report.ts";
 import { VerifyWorkers } from "../../log/verify-workers.ts";
+import { Problem } from "../problem.ts";
 import { verifySchema } from "../schemas.ts";
 import type { Services } from "../server.ts";
+import { Turns } from "../turns.ts";
 
 const config = { scope: "verify" } as const;
 // A batch that is not in PostgreSQL's cache comes from disk.
-const BATCH_TIMEOUT_MS = 25_000;
+const BATCH_TIMEOUT_MS = 12_000;
 // Threads that have run for a while are several times as fast as new ones; idle ones only take memory.
 const THREADS_IDLE_MS = 60_000;
 
 export function verifyRoutes(app: FastifyInstance, { database }: Services): void {
   // One at a time: each takes what it can get of this machine's processors, and those who write need the rest.
-  let previous: Promise<unknown> = Promise.resolve();
-  let workers: VerifyWorkers | undefined;
+  const turns = new Turns();
+  let threads: { readonly url: string; readonly workers: VerifyWorkers } | undefined;
   let idle: NodeJS.Timeout | undefined;
-  const closeWorkers = async () => {
+  const closeThreads = async () => {
     clearTimeout(idle);
-    const closing = workers?.close();
-    workers = undefined;
+    const closing = threads?.workers.close();
+    threads = undefined;
     await closing;
   };
-  app.addHook("onClose", closeWorkers);
+  app.addHook("onClose", closeThreads);
 
   app.post(
     "/v1/admin/verify-chain",
@@ -36,22 +38,27 @@ export function verifyRoutes(app: FastifyInstance, { database }: Services): void
       const abandoned = new AbortController();
       const { signal } = abandoned;
       reply.raw.once("close", () => abandoned.abort());
-      const verification = previous.then(() => {
+      const report = await turns.take(async () => {
         signal.throwIfAborted();
         clearTimeout(idle);
         const { url, begin } = database.readAccess(log.tenantId, BATCH_TIMEOUT_MS);
-        workers ??= new VerifyWorkers(url);
+        if (threads?.url !== url) await closeThreads(); // PostgreSQL came back on another port
+        threads ??= { url, workers: new VerifyWorkers(url) };
         const snapshot = <T>(work: Parameters<typeof database.read<T>>[1]) =>
           database.read(log.tenantId, work, BATCH_TIMEOUT_MS);
-        return verifyLog(snapshot, log, { serviceId, signal, threads: { workers, begin } });
+        try {
+          return await verifyLog(snapshot, log, { serviceId, signal, threads: { workers: threads.workers, begin } });
+        } finally {
+          idle = setTimeout(closeThreads, THREADS_IDLE_MS).unref();
+        }
       });
-      previous = verification
-        .catch(() => {})
-        .finally(() => {
-          clearTimeout(idle);
-          idle = setTimeout(closeWorkers, THREADS_IDLE_MS).unref();
+      if (serviceId !== undefined && report.ok && report.checked === 0) {
+        // A typo must not read as a clean bill.
+        throw new Problem(404, "not-found", `The log has no entry of a service "${serviceId}".`, {
+          errors: [{ path: "service_id", message: "names no service of this log" }],
         });
-      return verification;
+      }
+      return report;
     },
   );
 }
