@@ -71,7 +71,7 @@ export async function startTallystick({ profileDir }: { profileDir?: string | un
   }
 }
 
-/** The server writes its credentials once it listens. */
+/** The server adds its URL to its credentials once it listens. */
 async function credentialsOf(
   server: ChildProcess,
   dataDir: string,
@@ -81,15 +81,18 @@ async function credentialsOf(
   const ended = once(server, "exit", { signal }).then(([code]) => {
     throw new Error(`the server ended (${code}) before it listened`);
   });
-  const written = (async () => {
-    for await (const { filename } of watch(dataDir, { signal })) if (filename === CREDENTIALS) return;
+  const listening = (async () => {
+    for await (const { filename } of watch(dataDir, { signal })) {
+      if (filename !== CREDENTIALS) continue;
+      const credentials = JSON.parse(await readFile(join(dataDir, CREDENTIALS), "utf8"));
+      if (credentials.url !== undefined) return credentials;
+    }
   })();
   try {
-    await Promise.race([ended, written]);
-    return JSON.parse(await readFile(join(dataDir, CREDENTIALS), "utf8"));
+    return await Promise.race([ended, listening]);
   } finally {
     controller.abort();
-    await Promise.allSettled([ended, written]);
+    await Promise.allSettled([ended, listening]);
   }
 }
 

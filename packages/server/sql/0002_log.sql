@@ -84,7 +84,7 @@ create table tallystick.entries (
   constraint entries_pkey primary key (log_id, seq, recorded_at)
 ) partition by range (recorded_at);
 -- A short pending list: every search reads all of it, and a commit that fills it pays for the merge.
-create index entries_terms on tallystick.entries using gin (terms) with (fastupdate = on, gin_pending_list_limit = 2048);
+create index entries_terms on tallystick.entries using gin (terms) with (fastupdate = on, gin_pending_list_limit = 512);
 comment on column tallystick.entries.leaf is 'The canonical bytes of the entry, exactly as hashed: leaf_hash = sha256(''\x00''::bytea || convert_to(leaf, ''UTF8'')).';
 comment on column tallystick.entries.terms is 'Search terms: tallystick.term(log_id, field, value, seq). Defaults (outcome success, severity INFO, actor type user) have none.';
 comment on column tallystick.entries.columns_version is 'Version of the function that derived occurred_at, action and terms from the leaf.';

@@ -37,8 +37,8 @@ $$;
 -- An owner function, because under row-level security the operators of arrays, which are not leakproof, are kept out of index
 -- conditions. Its plans do not depend on statistics, which are stale exactly when many entries have just arrived:
 --   * the nearest 4,096 entries are read in order, which serves every frequent value;
---   * with terms, the rest is found by the index, block by block, doubling to 16 blocks, `all_terms[1]` and `[2]` first: order
---     them from the rarest field to the commonest;
+--   * with terms, the rest is found by the index, one block and then 16 at a time, by `all_terms[1]` and `[2]`: order them
+--     from the rarest field to the commonest;
 --   * without terms it is read in order, in growing windows.
 create function tallystick.find_positions(
   log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer,
@@ -69,17 +69,30 @@ begin
   end if;
 
   if opening_term is not null then
-    return query
-      select o.seq, o.recorded_at
-      from tallystick.openings o
-      join tallystick.entries e on e.log_id = o.log_id and e.seq = o.seq and e.recorded_at = o.recorded_at
-      where o.log_id = log and o.term = opening_term and o.seq >= first_seq and o.seq < end_seq
-        and tallystick.has_terms(e.terms, e.seq, all_terms, none_terms)
-        and (action_pattern is null or e.action like action_pattern)
-        and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
-        and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
-      order by case when newest_first then -o.seq else o.seq end
-      limit wanted;
+    -- Once for each direction, so that the index on terms of openings gives the order.
+    if newest_first then
+      return query
+        select o.seq, o.recorded_at
+        from tallystick.openings o
+        join tallystick.entries e on e.log_id = o.log_id and e.seq = o.seq and e.recorded_at = o.recorded_at
+        where o.log_id = log and o.term = opening_term and o.seq >= first_seq and o.seq < end_seq
+          and tallystick.has_terms(e.terms, e.seq, all_terms, none_terms)
+          and (action_pattern is null or e.action like action_pattern)
+          and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+          and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+        order by o.seq desc limit wanted;
+    else
+      return query
+        select o.seq, o.recorded_at
+        from tallystick.openings o
+        join tallystick.entries e on e.log_id = o.log_id and e.seq = o.seq and e.recorded_at = o.recorded_at
+        where o.log_id = log and o.term = opening_term and o.seq >= first_seq and o.seq < end_seq
+          and tallystick.has_terms(e.terms, e.seq, all_terms, none_terms)
+          and (action_pattern is null or e.action like action_pattern)
+          and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+          and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+        order by o.seq limit wanted;
+    end if;
     return;
   end if;
 
@@ -138,7 +151,7 @@ begin
     get diagnostics got = row_count;
     remaining := remaining - got;
     if cardinality(all_terms) > 0 then
-      blocks := least(greatest(blocks * 2, 1), 16);
+      blocks := case blocks when 0 then 1 else 16 end;
     else
       window_size := least(window_size * 2, 65536);
     end if;

@@ -68,7 +68,7 @@ table tallystick.entries (
   constraint entries_pkey PRIMARY KEY (log_id, seq, recorded_at)
 ) partition by RANGE (recorded_at);
 row-level security on tallystick.entries;
-CREATE INDEX entries_terms ON ONLY tallystick.entries USING gin (terms) WITH (fastupdate='on', gin_pending_list_limit='2048');
+CREATE INDEX entries_terms ON ONLY tallystick.entries USING gin (terms) WITH (fastupdate='on', gin_pending_list_limit='512');
 CREATE TRIGGER entries_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tallystick.entries FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_change(); -- always
 policy append for insert to tallystick_writer with check (true);
 policy audit for select to tallystick_auditor using (true);
@@ -420,17 +420,30 @@ begin
   end if;
 
   if opening_term is not null then
-    return query
-      select o.seq, o.recorded_at
-      from tallystick.openings o
-      join tallystick.entries e on e.log_id = o.log_id and e.seq = o.seq and e.recorded_at = o.recorded_at
-      where o.log_id = log and o.term = opening_term and o.seq >= first_seq and o.seq < end_seq
-        and tallystick.has_terms(e.terms, e.seq, all_terms, none_terms)
-        and (action_pattern is null or e.action like action_pattern)
-        and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
-        and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
-      order by case when newest_first then -o.seq else o.seq end
-      limit wanted;
+    -- Once for each direction, so that the index on terms of openings gives the order.
+    if newest_first then
+      return query
+        select o.seq, o.recorded_at
+        from tallystick.openings o
+        join tallystick.entries e on e.log_id = o.log_id and e.seq = o.seq and e.recorded_at = o.recorded_at
+        where o.log_id = log and o.term = opening_term and o.seq >= first_seq and o.seq < end_seq
+          and tallystick.has_terms(e.terms, e.seq, all_terms, none_terms)
+          and (action_pattern is null or e.action like action_pattern)
+          and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+          and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+        order by o.seq desc limit wanted;
+    else
+      return query
+        select o.seq, o.recorded_at
+        from tallystick.openings o
+        join tallystick.entries e on e.log_id = o.log_id and e.seq = o.seq and e.recorded_at = o.recorded_at
+        where o.log_id = log and o.term = opening_term and o.seq >= first_seq and o.seq < end_seq
+          and tallystick.has_terms(e.terms, e.seq, all_terms, none_terms)
+          and (action_pattern is null or e.action like action_pattern)
+          and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+          and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+        order by o.seq limit wanted;
+    end if;
     return;
   end if;
 
@@ -489,7 +502,7 @@ begin
     get diagnostics got = row_count;
     remaining := remaining - got;
     if cardinality(all_terms) > 0 then
-      blocks := least(greatest(blocks * 2, 1), 16);
+      blocks := case blocks when 0 then 1 else 16 end;
     else
       window_size := least(window_size * 2, 65536);
     end if;
