@@ -37,7 +37,7 @@ $$;
 -- An owner function, because under row-level security the operators of arrays, which are not leakproof, are kept out of index
 -- conditions. Its plans do not depend on statistics, which are stale exactly when many entries have just arrived:
 --   * the nearest 4,096 entries are read in order, which serves every frequent value;
---   * with terms, the rest is found by the index, one block and then 16 at a time, by `all_terms[1]` and `[2]`: order them
+--   * with terms, the rest is found by the index, one block first and then up to 16 at a time, by `all_terms[1]` and `[2]`: order them
 --     from the rarest field to the commonest;
 --   * without terms it is read in order, in growing windows.
 create function tallystick.find_positions(
@@ -63,6 +63,8 @@ declare
   keys bigint[];
   other_keys bigint[];
   got integer;
+  blocks_read integer := 0;
+  found_by_index integer := 0;
 begin
   if not exists (select from tallystick.logs where id = log and tenant_id = tallystick.current_tenant()) then
     return;
@@ -151,7 +153,16 @@ begin
     get diagnostics got = row_count;
     remaining := remaining - got;
     if cardinality(all_terms) > 0 then
-      blocks := case blocks when 0 then 1 else 16 end;
+      -- As many blocks as the rest should take at the density so far.
+      if blocks > 0 then
+        blocks_read := blocks_read + blocks;
+        found_by_index := found_by_index + got;
+      end if;
+      blocks := case
+        when blocks = 0 then 1
+        when found_by_index = 0 then 16
+        else least(greatest(remaining * blocks_read / found_by_index, 1), 16)
+      end;
     else
       window_size := least(window_size * 2, 65536);
     end if;

@@ -414,6 +414,8 @@ declare
   keys bigint[];
   other_keys bigint[];
   got integer;
+  blocks_read integer := 0;
+  found_by_index integer := 0;
 begin
   if not exists (select from tallystick.logs where id = log and tenant_id = tallystick.current_tenant()) then
     return;
@@ -502,7 +504,16 @@ begin
     get diagnostics got = row_count;
     remaining := remaining - got;
     if cardinality(all_terms) > 0 then
-      blocks := case blocks when 0 then 1 else 16 end;
+      -- As many blocks as the rest should take at the density so far.
+      if blocks > 0 then
+        blocks_read := blocks_read + blocks;
+        found_by_index := found_by_index + got;
+      end if;
+      blocks := case
+        when blocks = 0 then 1
+        when found_by_index = 0 then 16
+        else least(greatest(remaining * blocks_read / found_by_index, 1), 16)
+      end;
     else
       window_size := least(window_size * 2, 65536);
     end if;
