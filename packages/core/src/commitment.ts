@@ -5,7 +5,7 @@
 import { sha256 } from "#sha256";
 import { canonicalize } from "./canonical.ts";
 import type { Actor, Event } from "./event.ts";
-import { fromHex, toHex } from "./hex.ts";
+import { toHex } from "./hex.ts";
 import type { JsonValue } from "./json.ts";
 
 /** Size of the salts that we make, in bytes; a verifier takes any from 16 on. */
@@ -117,11 +117,4 @@ export function openLeaf(leaf: object, openings: readonly Opening[]): string[] {
     }
   }
   return misfits;
-}
-
-/** An opening as it travels: hex salt. Throws a `RangeError` where the salt is not hex of 16 bytes or more. */
-export function openingFromHex(pointer: string, salt: string, value: string): Opening {
-  const bytes = fromHex(salt);
-  if (bytes.length < 16) throw new RangeError(`the salt of ${pointer} has ${bytes.length} bytes, not 16 or more`);
-  return { pointer, salt: bytes, value };
 }

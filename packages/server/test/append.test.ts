@@ -17,6 +17,8 @@ import {
   testSequencer,
 } from "../src/testing/log.ts";
 
+import { until } from "../src/testing/server.ts";
+
 let db: TestDatabase;
 const proxies: Unreliable[] = [];
 beforeAll(async () => {
@@ -214,6 +216,15 @@ describe("append() with idempotency keys", () => {
   });
 });
 
+/** Waits for locks in this file's database. Not from pg_stat_activity, which stays as it was first seen in a transaction. */
+async function lockWaits(): Promise<number> {
+  const { rows } = await db.superuser.query<{ count: number }>(
+    `select count(*)::int as count from pg_locks where not granted and pid in
+       (select pid from pg_locks where database = (select oid from pg_database where datname = current_database()))`,
+  );
+  return rows[0]!.count;
+}
+
 describe("append() that fails", () => {
   /** A trigger that refuses entries of one action, as any fault of a single row would. */
   async function refuse(action: string): Promise<void> {
@@ -251,6 +262,8 @@ describe("append() that fails", () => {
     let waiting: Promise<AppendOutcome>;
     try {
       waiting = sequencer.append(requestOf(held, events(2)));
+      // Its commit waits alone: what comes now was not in its batch.
+      await until(async () => (await lockWaits()) > 0, { what: "the commit waits for the lock" });
       const common = await sequencer.append(requestOf(free, events(3)));
       await expectExactly(free, [
         ...recordedIn(common),

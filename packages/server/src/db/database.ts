@@ -160,15 +160,6 @@ export class Database {
     return inTransaction(client, begin, work);
   }
 
-  /** Connections in use, and requests that wait for one. */
-  get usage(): { busy: number; waiting: number } {
-    const pools = [this.#writers, this.#readers, this.#control];
-    return {
-      busy: pools.reduce((sum, pool) => sum + pool.totalCount - pool.idleCount, 0),
-      waiting: pools.reduce((sum, pool) => sum + pool.waitingCount, 0),
-    };
-  }
-
   /** Closes all connections once they are returned. */
   async close(): Promise<void> {
     await Promise.all([this.#writers.end(), this.#readers.end(), this.#control.end()]);

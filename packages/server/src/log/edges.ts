@@ -12,6 +12,9 @@ export interface Head {
   readonly root: Buffer;
 }
 
+/** Edges that are kept: some 20 kB each. The log that has waited longest for an append is read anew when one comes. */
+const MAX_EDGES = 1_000;
+
 export class Edges {
   readonly #edges = new Map<number, TreeEdge>();
 
@@ -44,13 +47,15 @@ export class Edges {
         `the stored hashes of log ${logId} do not give the root of its head at size ${head.size}: run "tallystick verify" and keep the database as it is`,
       );
     }
-    this.#edges.set(logId, edge);
+    this.keep(logId, edge);
     return edge.clone();
   }
 
   /** Remembers an edge whose head has been committed. */
   keep(logId: number, edge: TreeEdge): void {
+    this.#edges.delete(logId); // to the end of the map's order: its first one is the oldest
     this.#edges.set(logId, edge);
+    if (this.#edges.size > MAX_EDGES) this.#edges.delete(this.#edges.keys().next().value!);
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * Filters: the parameters of a search, what they ask of the index, and what they ask of an entry.
  */
+import { actorTypeOf, occurredAtOf, outcomeOf, severityOf } from "@tallystick/core/defaults";
 import { ACTOR_TYPES, type Actor, type Event, OPERATIONS, OUTCOMES, SEVERITIES } from "@tallystick/core/event";
 import type { Leaf } from "@tallystick/core/leaf";
 import { TERMLESS_DEFAULTS, type TermField, termHash } from "./columns.ts";
@@ -92,7 +93,7 @@ export function matches(filter: Filter, { event, service, recorded_at }: Leaf): 
     return false;
   if (filter.action !== undefined && !matchesAction(filter.action, event.action)) return false;
   if (filter.ip !== undefined && event.context?.ip !== filter.ip) return false;
-  const occurredAt = event.occurred_at ?? recorded_at;
+  const occurredAt = occurredAtOf(event, recorded_at);
   return (
     (filter.from === undefined || recorded_at >= filter.from) &&
     (filter.to === undefined || recorded_at < filter.to) &&
@@ -106,7 +107,7 @@ function valuesOf(field: TermField, event: Event, serviceId: string): (string | 
     case "actor_id":
       return [event.actor.id];
     case "actor_type":
-      return [event.actor.type ?? TERMLESS_DEFAULTS.actor_type];
+      return [actorTypeOf(event.actor)];
     case "on_behalf_of_id":
       return principalsOf(event.actor).map(({ id }) => id);
     case "action":
@@ -116,9 +117,9 @@ function valuesOf(field: TermField, event: Event, serviceId: string): (string | 
     case "resource_id":
       return resourcesOf(event).map(({ id }) => id);
     case "outcome":
-      return [event.outcome ?? TERMLESS_DEFAULTS.outcome];
+      return [outcomeOf(event)];
     case "severity":
-      return [event.severity ?? TERMLESS_DEFAULTS.severity];
+      return [severityOf(event)];
     case "operation":
       return [event.operation];
     case "event_type":

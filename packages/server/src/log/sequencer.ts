@@ -30,15 +30,17 @@ export interface SequencerOptions extends AppendLimits {
   readonly onCommit?: (commit: { readonly events: number; readonly logs: number; readonly durationMs: number }) => void;
 }
 
+/** How a batch is committed: with everyone else's, or beside them because its log's lock is not to be had. */
+type Way = "common" | "lane";
+
+// How long to wait for the lock of a log that someone else holds: shorter where others wait with it.
+const LOCK_TIMEOUT_MS: { readonly [way in Way]: number } = { common: 1_000, lane: 5_000 };
+
 interface Waiting {
   readonly request: AppendRequest;
   readonly bytes: number;
   readonly resolve: (outcome: AppendOutcome) => void;
 }
-
-// How long to wait for the lock of a log that someone else holds: shorter where other logs wait with it.
-const LOCK_TIMEOUT_MS = 5_000;
-const SHARED_LOCK_TIMEOUT_MS = 1_000;
 
 // A settlement that takes longer is given up: the client is told to retry with its key, which is always safe.
 const SETTLE_ATTEMPTS = 5;
@@ -52,7 +54,7 @@ export class Sequencer {
   #queuedBytes = 0;
   #running: Promise<void> | undefined;
   #draining = false;
-  /** Logs whose lock was not to be had when others waited for it too: tried on their own until it is. */
+  /** Logs whose lock was not to be had in the common commit: tried on lanes of their own until it is. */
   readonly #contended = new Set<number>();
   /** Commits of contended logs that are under way, beside the common one. */
   readonly #lanes = new Map<number, Promise<void>>();
@@ -60,11 +62,6 @@ export class Sequencer {
   constructor(database: Database, options: SequencerOptions) {
     this.#database = database;
     this.#options = options;
-  }
-
-  /** Events that wait for a commit. */
-  get queuedEvents(): number {
-    return this.#queuedEvents;
   }
 
   /**
@@ -110,7 +107,7 @@ export class Sequencer {
         if (this.#contended.size > 0) this.#openLanes();
         const batch = this.#take(this.#queue);
         if (batch.length === 0) break; // what is left waits for its lane, whose end wakes us
-        await this.#commit(batch);
+        await this.#commit(batch, "common");
       }
     } finally {
       this.#running = undefined; // in the same turn as the last look at the queue: nobody comes between
@@ -126,10 +123,13 @@ export class Sequencer {
   }
 
   #openLane(logId: number, batch: readonly Waiting[]): void {
-    const lane = this.#commit(batch).finally(() => {
-      this.#lanes.delete(logId);
-      if (this.#queue.length > 0) this.#wake();
-    });
+    const before = this.#lanes.get(logId) ?? Promise.resolve(); // one at a time in a log, also here
+    const lane = before
+      .then(() => this.#commit(batch, "lane"))
+      .finally(() => {
+        if (this.#lanes.get(logId) === lane) this.#lanes.delete(logId);
+        if (this.#queue.length > 0) this.#wake();
+      });
     this.#lanes.set(logId, lane);
   }
 
@@ -151,14 +151,21 @@ export class Sequencer {
   }
 
   /** Commits a batch and answers its requests. If it fails it is tried log by log, then request by request: only what is at fault fails. */
-  async #commit(batch: readonly Waiting[]): Promise<void> {
+  async #commit(batch: readonly Waiting[], way: Way): Promise<void> {
     const startedAt = performance.now();
     let commit: Commit;
     try {
-      commit = await this.#commitOnce(batch.map(({ request }) => request));
+      commit = await this.#commitOnce(
+        batch.map(({ request }) => request),
+        way,
+      );
     } catch (error) {
+      if (isLockTimeout(error) && way === "common") return this.#moveToLanes(batch);
       const parts = split(batch, error);
-      if (parts.length > 1) return this.#commitParts(parts, error);
+      if (parts.length > 1) {
+        for (const part of parts) await this.#commit(part, way);
+        return;
+      }
       const refusal = refusalOf(error);
       for (const { resolve } of batch) resolve(refusal);
       this.#options.onError(error);
@@ -170,26 +177,19 @@ export class Sequencer {
     this.#options.onCommit?.({ events, logs: commit.edges.size, durationMs: performance.now() - startedAt });
   }
 
-  async #commitParts(parts: readonly Waiting[][], error: unknown): Promise<void> {
-    if (!isLockTimeout(error)) {
-      for (const part of parts) await this.#commit(part);
-      return;
-    }
-    // One of these logs is held by someone who does not let go, and only a try of its own tells which.
-    for (const part of parts) {
-      const { logId } = part[0]!.request;
+  /** One of these logs is held by someone who does not let go, and only a try of its own tells which. */
+  #moveToLanes(batch: readonly Waiting[]): void {
+    for (const [logId, part] of Map.groupBy(batch, ({ request }) => request.logId)) {
       this.#contended.add(logId);
       this.#openLane(logId, part);
     }
   }
 
-  async #commitOnce(requests: readonly AppendRequest[]): Promise<Commit> {
-    const shared = requests.some(({ logId }) => logId !== requests[0]!.logId);
-    const lockTimeoutMs = shared ? SHARED_LOCK_TIMEOUT_MS : LOCK_TIMEOUT_MS;
+  async #commitOnce(requests: readonly AppendRequest[], way: Way): Promise<Commit> {
     const attempt = () =>
       this.#database.write(
         (transaction) => commitBatch(transaction, requests, this.#edges, this.#options),
-        lockTimeoutMs,
+        LOCK_TIMEOUT_MS[way],
       );
     try {
       return await attempt();
@@ -211,7 +211,7 @@ export class Sequencer {
       throw outcomeUnknown(unsettled);
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#database.write((transaction) => isCommitted(transaction, unsettled.commit), LOCK_TIMEOUT_MS);
+        return await this.#database.write((transaction) => isCommitted(transaction, unsettled.commit));
       } catch (cause) {
         if (attempt === SETTLE_ATTEMPTS || isTimeout(cause)) throw outcomeUnknown(cause);
         await this.#options.pause(attempt);
