@@ -7,7 +7,7 @@ import type { FastifyInstance } from "fastify";
 import type { Scope } from "../../log/api-keys.ts";
 import { jsonBody } from "../body.ts";
 import { Problem } from "../problem.ts";
-import { createApiKeySchema, listApiKeysSchema, revokeApiKeySchema } from "../schemas.ts";
+import { createApiKeySchema, listApiKeysSchema, revokeApiKeySchema } from "../schemas/api-keys.ts";
 import type { Services } from "../server.ts";
 import { parseWith } from "../validate.ts";
 

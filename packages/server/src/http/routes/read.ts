@@ -6,7 +6,7 @@ import type { FastifyInstance } from "fastify";
 import { type Entry, Reader } from "../../log/reader.ts";
 import { Problem } from "../problem.ts";
 import { encodeCursor, parseListQuery } from "../query.ts";
-import { getEntrySchema, listEntriesSchema } from "../schemas.ts";
+import { getEntrySchema, listEntriesSchema } from "../schemas/entries.ts";
 import type { Services } from "../server.ts";
 
 const config = { scope: "read" } as const;

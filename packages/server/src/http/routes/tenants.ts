@@ -5,7 +5,7 @@ import type { FastifyInstance } from "fastify";
 import { SlugTakenError, type TenantStatus } from "../../log/tenants.ts";
 import { jsonBody } from "../body.ts";
 import { Problem } from "../problem.ts";
-import { createTenantSchema, getTenantSchema, listTenantsSchema, updateTenantSchema } from "../schemas.ts";
+import { createTenantSchema, getTenantSchema, listTenantsSchema, updateTenantSchema } from "../schemas/tenants.ts";
 import type { Services } from "../server.ts";
 import { parseWith } from "../validate.ts";
 

@@ -6,7 +6,7 @@ import { verifyLog } from "../../log/verify-log.ts";
 import type { VerifyReport } from "../../log/verify-report.ts";
 import { VerifyWorkers } from "../../log/verify-workers.ts";
 import { Problem } from "../problem.ts";
-import { verifySchema } from "../schemas.ts";
+import { verifySchema } from "../schemas/verify.ts";
 import type { Services } from "../server.ts";
 import { Turns } from "../turns.ts";
 

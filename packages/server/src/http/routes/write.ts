@@ -12,7 +12,7 @@ import type { TenantLog } from "../../log/tenants.ts";
 import { bulkBody, jsonBody } from "../body.ts";
 import { type Intake, keyHeader, takeIn } from "../intake.ts";
 import { Problem, problemBody, problemOf } from "../problem.ts";
-import { bulkSchema, recordSchema } from "../schemas.ts";
+import { bulkSchema, recordSchema } from "../schemas/events.ts";
 import type { Services } from "../server.ts";
 import { Turns } from "../turns.ts";
 

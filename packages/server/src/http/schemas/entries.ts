@@ -1,0 +1,95 @@
+/**
+ * Schemas of the routes that read entries.
+ */
+import { ACTOR_TYPES, OPERATIONS, OUTCOMES, SEVERITIES } from "@tallystick/core/event";
+import { event } from "./events.ts";
+import { hex, problems, seq, strict, tenantParameter, text, time, uuid } from "./shared.ts";
+
+const entryFields = {
+  id: uuid,
+  seq,
+  recorded_at: time,
+  leaf_hash: hex,
+  service: {
+    type: "object",
+    required: ["id", "seq", "prev"],
+    properties: {
+      id: { type: "string" },
+      seq,
+      prev: { ...hex, description: "Leaf hash of the service's entry before, or zeros" },
+    },
+  },
+  event,
+} as const;
+const entry = { type: "object", required: Object.keys(entryFields), properties: entryFields } as const;
+
+const timeParameter = { type: "string", description: "RFC 3339, or a date" } as const;
+
+/** The filters of a list. */
+export const filterParameters = {
+  actor_id: text,
+  actor_type: { type: "string", enum: [...ACTOR_TYPES] },
+  on_behalf_of_id: text,
+  action: { ...text, description: "With * at either end or both for any text" },
+  resource_type: { ...text, description: "Of the resource or a related one" },
+  resource_id: { ...text, description: "Of the resource or a related one" },
+  outcome: { type: "string", enum: [...OUTCOMES] },
+  severity: { type: "string", enum: [...SEVERITIES] },
+  operation: { type: "string", enum: [...OPERATIONS] },
+  event_type: text,
+  service_id: text,
+  request_id: text,
+  session_id: text,
+  trace_id: text,
+  ip: { ...text, description: "Found while the address has not been erased" },
+  from: { ...timeParameter, description: "Recorded at or after; RFC 3339, or a date" },
+  to: { ...timeParameter, description: "Recorded before; a date includes its day" },
+  occurred_from: timeParameter,
+  occurred_to: timeParameter,
+} as const;
+
+export const listEntriesSchema = {
+  operationId: "listEntries",
+  summary: "List entries",
+  description:
+    "Defaults (actor type user, outcome success, severity INFO, occurred_at = recorded_at) apply when filtering.",
+  tags: ["entries"],
+  querystring: {
+    ...strict,
+    properties: {
+      ...tenantParameter,
+      ...filterParameters,
+      order: { type: "string", enum: ["asc", "desc"], description: "By position; desc unless given" },
+      limit: { type: "string", pattern: "^[0-9]+$", description: "1 to 1000; 50 unless given" },
+      cursor: { type: "string", description: "next_cursor of the page before" },
+    },
+  },
+  response: {
+    200: {
+      type: "object",
+      required: ["data", "next_cursor"],
+      properties: { data: { type: "array", items: entry }, next_cursor: { type: ["string", "null"] } },
+    },
+    ...problems(400, 401, 403, 404, 422, 503),
+  },
+};
+
+export const getEntrySchema = {
+  operationId: "getEntry",
+  summary: "One entry",
+  tags: ["entries"],
+  params: { ...strict, required: ["id"], properties: { id: uuid } },
+  querystring: { ...strict, properties: tenantParameter },
+  response: {
+    200: {
+      type: "object",
+      required: [...Object.keys(entryFields), "leaf"],
+      properties: {
+        ...entryFields,
+        leaf: { type: "string", description: "The canonical bytes: leaf_hash = SHA-256(0x00 || leaf)" },
+        publisher: { type: "object", additionalProperties: true },
+      },
+    },
+    ...problems(400, 401, 403, 404, 503),
+  },
+};
