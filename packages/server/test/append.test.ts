@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { toHex } from "@tallystick/core/hex";
 import { leafHash } from "@tallystick/core/tree";
+import type pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Database } from "../src/db/database.ts";
 import type { AppendOutcome, Recorded } from "../src/log/append.ts";
@@ -113,10 +114,48 @@ describe("append()", () => {
   test("writes one commit for the requests of many tenants that arrive together", async () => {
     const logs = await Promise.all(Array.from({ length: 12 }, () => db.tenant()));
     const commits: { events: number; logs: number }[] = [];
-    const sequencer = testSequencer(db.database, { onCommit: (commit) => commits.push(commit) });
+    const sequencer = testSequencer(db.database, {
+      onCommit: ({ events, edges }) => commits.push({ events, logs: edges.size }),
+    });
     const outcomes = await Promise.all(logs.map((log, i) => append(sequencer, log, events(i + 1))));
     expect(commits).toMatchObject([{ logs: 12, events: 78 }]);
     for (const [i, log] of logs.entries()) await expectExactly(log, outcomes[i]!);
+  });
+
+  test("does what an entry tells of in the entry's own transaction, or neither", async () => {
+    const [log, other] = [await db.tenant(), await db.tenant()];
+    const sequencer = testSequencer(db.database);
+    const rename = (name: string | null) => ({
+      ...requestOf(log, [event(0)]),
+      alongside: (client: pg.ClientBase) =>
+        client.query("update tallystick.tenants set name = $2 where id = $1", [log.tenantId, name]),
+    });
+    const [done, refused, beside] = await Promise.all([
+      sequencer.append(rename("renamed")),
+      sequencer.append(rename(null)),
+      sequencer.append(requestOf(other, [event(1)])),
+    ]);
+    expect(refused).toMatchObject({ code: "refused", cause: { constraint: undefined, code: "23502" } });
+    expect((await db.tenants.get(log.slug))?.name).toBe("renamed");
+    await expectExactly(log, recordedIn(done));
+    await expectExactly(other, recordedIn(beside));
+  });
+
+  test("puts nothing on a head that checkHead() refuses, and goes on with the other logs", async () => {
+    const [log, other] = [await db.tenant(), await db.tenant()];
+    const sequencer = testSequencer(db.database, {
+      checkHead: ({ logId, name }, { size }) => {
+        if (logId === log.logId && size > 0) throw new AppendError("unsignable", `${name} at ${size}`);
+      },
+    });
+    const recorded = await append(sequencer, log, [event(0)]);
+    const [refused, beside] = await Promise.all([
+      sequencer.append(requestOf(log, [event(1)])),
+      sequencer.append(requestOf(other, [event(1)])),
+    ]);
+    expect(refused).toMatchObject({ code: "unsignable", message: `${log.name} at 1` });
+    await expectExactly(log, recorded);
+    await expectExactly(other, recordedIn(beside));
   });
 
   test("fills tiles across commits of every size", async () => {

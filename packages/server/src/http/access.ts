@@ -2,6 +2,7 @@
  * Who asks, and what they may do: credentials of a request, checked against the route's scope.
  */
 import { hash, timingSafeEqual } from "node:crypto";
+import type { Actor } from "@tallystick/core/event";
 import type { FastifyRequest } from "fastify";
 import type { ApiKeys, Scope } from "../log/api-keys.ts";
 import type { TenantLog, Tenants } from "../log/tenants.ts";
@@ -18,6 +19,8 @@ export interface Access {
    * yet, and the operator may name one in the body.
    */
   readonly tenantBy: "credential" | "operator" | "default";
+  /** Who it is, for the entries that tell of what was done. */
+  readonly actor: Actor;
 }
 
 /** What a route asks for. `operator` is the admin token's alone; without a scope the route is open to all. */
@@ -25,6 +28,8 @@ export type RequiredScope = Scope | "operator";
 
 /** The tenant that the operator works on who names none. */
 const DEFAULT_TENANT = "default";
+/** Whoever holds the admin token. */
+const OPERATOR: Actor = { type: "user", id: "operator" };
 
 export class Gate {
   readonly #apiKeys: ApiKeys;
@@ -51,7 +56,7 @@ export class Gate {
       const [named, again] = namedTenants(request);
       const log = await this.#tenantOf(named ?? DEFAULT_TENANT);
       requireSame(log, again);
-      return { log, serviceId: undefined, tenantBy: named === undefined ? "default" : "operator" };
+      return { log, serviceId: undefined, tenantBy: named === undefined ? "default" : "operator", actor: OPERATOR };
     }
     // Beside another credential the admin token adds the operator's rights, and the tenant stays that credential's.
     const operator = typeof adminToken === "string";
@@ -67,7 +72,8 @@ export class Gate {
     }
     const log = await this.#tenantOf(key.tenantId);
     for (const named of namedTenants(request)) requireTenant(log, named);
-    return { log, serviceId: key.serviceId, tenantBy: "credential" };
+    const actor: Actor = operator ? OPERATOR : { type: "api_key", id: key.id };
+    return { log, serviceId: key.serviceId, tenantBy: "credential", actor };
   }
 
   /** The log that a body's `tenant_id` names: the operator's choice, for everyone else only their own. */

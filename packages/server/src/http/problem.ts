@@ -42,6 +42,7 @@ export type ProblemName =
   | "unavailable"
   | "overloaded"
   | "outcome-unknown"
+  | "unsignable"
   | "internal";
 
 /** An error whose answer is decided. `detail` says what to do about it. */
@@ -87,6 +88,8 @@ const APPEND_PROBLEMS: Record<AppendErrorCode, [number, ProblemName, number?]> =
   clock_skew: [503, "unavailable", 30],
   inconsistent: [503, "unavailable", 60],
   key_reused: [422, "key-reused"],
+  refused: [500, "internal"],
+  unsignable: [503, "unsignable", 60],
 };
 
 /** The answer to any error that a route or the framework throws; 500 for one that nobody foresaw. */
@@ -113,6 +116,7 @@ export function problemOf(error: unknown): Problem {
     return new Problem(413, "too-large", error.message, { errors: [{ path: "", message: error.message }] });
   }
   if (error instanceof AppendError) {
+    if (error.code === "refused" && error.cause instanceof Problem) return error.cause;
     const [status, name, retryAfterSeconds] = APPEND_PROBLEMS[error.code];
     return new Problem(status, name, error.message, {
       cause: error,

@@ -19,6 +19,7 @@ const CACHE_SIZE = 10_000;
 
 /** What a valid key may do. */
 export interface KeyAccess {
+  readonly id: string;
   readonly tenantId: string;
   readonly serviceId: string | undefined;
   readonly scopes: readonly Scope[];
@@ -98,18 +99,25 @@ export class ApiKeys {
 
   async #lookUp(secretHash: string, now: number): Promise<ValidAccess | undefined> {
     const rows = await this.#database.query<{
+      id: string;
       tenant_id: string;
       service_id: string | null;
       scopes: Scope[];
       expires_at: Date | null;
       revoked_at: Date | null;
-    }>("select tenant_id, service_id, scopes, expires_at, revoked_at from tallystick.find_api_key($1)", [
+    }>("select id, tenant_id, service_id, scopes, expires_at, revoked_at from tallystick.find_api_key($1)", [
       Buffer.from(secretHash, "hex"),
     ]);
     const row = rows[0];
     const expiresAtMs = row?.expires_at?.getTime() ?? Number.POSITIVE_INFINITY;
     if (row === undefined || row.revoked_at !== null || expiresAtMs <= now) return undefined;
-    return { tenantId: row.tenant_id, serviceId: row.service_id ?? undefined, scopes: row.scopes, expiresAtMs };
+    return {
+      id: row.id,
+      tenantId: row.tenant_id,
+      serviceId: row.service_id ?? undefined,
+      scopes: row.scopes,
+      expiresAtMs,
+    };
   }
 
   /**

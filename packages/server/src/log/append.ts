@@ -5,7 +5,9 @@
 import type { TreeEdge } from "@tallystick/core/edge";
 import { toHex } from "@tallystick/core/hex";
 import { leafText, NO_PREVIOUS } from "@tallystick/core/leaf";
+import type pg from "pg";
 import { CommitUnknownError, type Transaction } from "../db/database.ts";
+import { isConnectionError } from "../db/unavailable.ts";
 import type { Edges, Head } from "./edges.ts";
 import { AppendError } from "./errors.ts";
 import { entryId } from "./id.ts";
@@ -19,6 +21,13 @@ export interface AppendRequest {
   readonly events: readonly PreparedEvent[];
   /** With `partial` an event whose idempotency key was used for another body fails alone, not its whole request. */
   readonly partial: boolean;
+  /**
+   * What is to be done in the same transaction, with the log's lock held and before the entries are placed: the change that the
+   * events tell of. The entry and the change are both there or neither. What it throws refuses the request (`refused`).
+   *
+   * @param recordedAt the time that the entries will have.
+   */
+  readonly alongside?: (client: pg.ClientBase, recordedAt: string) => Promise<unknown>;
 }
 
 /** What the answer to a write says of one event. */
@@ -77,13 +86,15 @@ export interface AppendLimits {
   readonly maxClockSkewMs: number;
   /** Our clock, in ms since the Unix epoch. */
   readonly now: () => number;
+  /** Asked about the head that a log has, before anything is put on top of it. Answers at once; throws an {@link AppendError}. */
+  readonly checkHead?: ((log: { readonly logId: number; readonly name: string }, head: Head) => void) | undefined;
 }
 
 /**
  * Appends a batch of requests, to any number of logs, in one transaction. Returns when PostgreSQL has answered COMMIT without
  * error or warning, and not before.
  *
- * @throws {AppendError} `clock_skew`, `inconsistent`: nothing was recorded.
+ * @throws {AppendError} `clock_skew`, `inconsistent`, `refused`, or what `checkHead` throws: nothing was recorded.
  * @throws {UnsettledError} the outcome has to be settled ({@link isCommitted}) before these logs are appended to again.
  * @throws what the driver throws before COMMIT was sent, or PostgreSQL's reason for rolling back: nothing was recorded.
  */
@@ -116,6 +127,7 @@ export async function commitBatch(
       );
     }
     const head: Head = { size: Number(row.size), root: row.root };
+    limits.checkHead?.({ logId: row.log_id, name: row.name }, head);
     logs.set(row.log_id, {
       logId: row.log_id,
       tenantId: row.tenant_id,
@@ -131,6 +143,9 @@ export async function commitBatch(
   }
   for (const { log_id, service_id, seq, leaf_hash } of chains) {
     logs.get(log_id)!.services.set(service_id, { seq: Number(seq), leafHash: leaf_hash });
+  }
+  for (const { alongside, logId } of requests) {
+    if (alongside !== undefined) await refusing(alongside(client, logs.get(logId)!.recordedAt));
   }
 
   // 3. Give each event its place, in the order of arrival: seq, chain, leaf, tree. Entries are sent in slices, so that the
@@ -211,6 +226,16 @@ function reusedKey(events: readonly PreparedEvent[], keys: ReadonlyMap<string, R
     hashes.set(idempotency.key, idempotency.requestHash);
   }
   return undefined;
+}
+
+/** What is done alongside an entry, its failure as the refusal of the request that wants it. */
+async function refusing(work: Promise<unknown>): Promise<void> {
+  try {
+    await work;
+  } catch (cause) {
+    if (isConnectionError(cause) || cause instanceof AppendError) throw cause;
+    throw new AppendError("refused", "what the entry tells of could not be done: nothing was recorded", { cause });
+  }
 }
 
 /** A query whose failure is reported later, by COMMIT: nothing else has to hear of it. */

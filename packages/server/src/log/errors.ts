@@ -8,6 +8,10 @@ export type AppendErrorCode =
   | "overloaded"
   /** The idempotency key was used for another body. */
   | "key_reused"
+  /** What was to be done together with the entry could not be: `cause` says why. */
+  | "refused"
+  /** The log is not what this server has signed: nothing is built on it. */
+  | "unsignable"
   /** The database's clock is too far from this server's. */
   | "clock_skew"
   /** What the database holds is not what its head says: the server does not build on it. */

@@ -2,6 +2,7 @@
  * Group commit: requests that arrive while a commit is under way share the next one, across tenants.
  */
 import { setImmediate as turn } from "node:timers/promises";
+import type { TreeEdge } from "@tallystick/core/edge";
 import { CommitUnknownError, type Database } from "../db/database.ts";
 import { isConnectionError } from "../db/unavailable.ts";
 import {
@@ -26,8 +27,12 @@ export interface SequencerOptions extends AppendLimits {
   readonly pause: (attempt: number) => Promise<void>;
   /** Told of each failure to commit, with its cause. */
   readonly onError: (error: unknown) => void;
-  /** Told of each commit. */
-  readonly onCommit?: (commit: { readonly events: number; readonly logs: number; readonly durationMs: number }) => void;
+  /** Told of each commit before its requests are answered: the new edge of each log that grew. */
+  readonly onCommit?: (commit: {
+    readonly events: number;
+    readonly edges: ReadonlyMap<number, TreeEdge>;
+    readonly durationMs: number;
+  }) => void;
 }
 
 /** How a batch is committed: with everyone else's, or beside them because its log's lock is not to be had. */
@@ -171,10 +176,10 @@ export class Sequencer {
       this.#options.onError(error);
       return;
     }
+    const events = batch.reduce((sum, { request }) => sum + request.events.length, 0);
+    this.#options.onCommit?.({ events, edges: commit.edges, durationMs: performance.now() - startedAt });
     for (const [index, { resolve }] of batch.entries()) resolve(commit.outcomes[index]!);
     for (const { request } of batch) this.#contended.delete(request.logId);
-    const events = batch.reduce((sum, { request }) => sum + request.events.length, 0);
-    this.#options.onCommit?.({ events, logs: commit.edges.size, durationMs: performance.now() - startedAt });
   }
 
   /** One of these logs is held by someone who does not let go, and only a try of its own tells which. */
@@ -244,7 +249,8 @@ function split(batch: readonly Waiting[], error: unknown): Waiting[][] {
   const byLog = Map.groupBy(batch, ({ request }) => request.logId);
   if (byLog.size > 1) return [...byLog.values()];
   // After a lock time-out the next request would wait as long again.
-  return isLockTimeout(error) || error instanceof AppendError ? [batch.slice()] : batch.map((waiting) => [waiting]);
+  const shared = error instanceof AppendError && error.code !== "refused";
+  return isLockTimeout(error) || shared ? [batch.slice()] : batch.map((waiting) => [waiting]);
 }
 
 function isLockTimeout(error: unknown): boolean {
