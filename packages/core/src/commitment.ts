@@ -82,10 +82,16 @@ export function commitmentsIn(value: unknown, pointer = "", found = new Map<stri
   }
   const members = value as Record<string, unknown>;
   for (const key in members) {
-    if (key === "$committed" && typeof members[key] === "string") found.set(pointer, members[key]);
+    if (key === "$committed" && isCommitment(members)) found.set(pointer, members[key]);
     else commitmentsIn(members[key], `${pointer}/${escapePointer(key)}`, found);
   }
   return found;
+}
+
+/** `$committed` beside other members is a client's own; alone, no client may send it. */
+function isCommitment(value: unknown): value is { $committed: string } {
+  if (typeof value !== "object" || value === null) return false;
+  return typeof (value as { $committed?: unknown }).$committed === "string" && Object.keys(value).length === 1;
 }
 
 function escapePointer(token: string): string {
@@ -109,8 +115,8 @@ export function openLeaf(leaf: object, openings: readonly Opening[]): string[] {
     let parent: unknown = leaf;
     for (const token of tokens) parent = (parent as Record<string, unknown> | undefined)?.[token];
     const holder = parent as Record<string, unknown> | undefined;
-    const committed = last === undefined ? undefined : (holder?.[last] as { $committed?: unknown } | undefined);
-    if (holder !== undefined && last !== undefined && committed?.$committed === commitmentOf(opening)) {
+    const committed = last === undefined ? undefined : holder?.[last];
+    if (holder && last !== undefined && isCommitment(committed) && committed.$committed === commitmentOf(opening)) {
       holder[last] = JSON.parse(opening.value);
     } else {
       misfits.push(opening.pointer);

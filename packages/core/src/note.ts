@@ -14,6 +14,7 @@ export type NoteErrorCode =
   | "bad_key"
   | "ambiguous_key"
   | "no_known_signature"
+  | "bad_time"
   | "bad_signature";
 
 export class NoteError extends Error {
@@ -41,8 +42,10 @@ export interface Note {
   readonly signatures: readonly NoteSignature[];
 }
 
-/** A public key that notes are checked with: Ed25519, signature type 0x01. */
+/** A public key that notes are checked with, a log's for instance: Ed25519, signature type 0x01. */
 export interface VerifierKey {
+  /** Tells it from a witness's key (`CosignerKey`), whose signatures say something else. */
+  readonly signatureType: 0x01;
   readonly name: string;
   readonly keyId: number;
   /** 32 bytes. */
@@ -71,13 +74,15 @@ export function signNote(text: string, signers: readonly NoteSigner[]): string {
 
 /** The note as it travels; to add a signature, format the note with one more. The note is taken as valid. */
 export function formatNote({ text, signatures }: Note): string {
-  const lines = signatures.map(({ name, keyId, signature }) => {
-    const bytes = new Uint8Array(4 + signature.length);
-    new DataView(bytes.buffer).setUint32(0, keyId);
-    bytes.set(signature, 4);
-    return `— ${name} ${toBase64(bytes)}\n`;
-  });
-  return `${text}\n${lines.join("")}`;
+  return `${text}\n${signatures.map(formatSignature).join("")}`;
+}
+
+/** The line of a signature, with its newline: what a witness answers. Lines from elsewhere are read as part of a note. */
+export function formatSignature({ name, keyId, signature }: NoteSignature): string {
+  const bytes = new Uint8Array(4 + signature.length);
+  new DataView(bytes.buffer).setUint32(0, keyId);
+  bytes.set(signature, 4);
+  return `— ${name} ${toBase64(bytes)}\n`;
 }
 
 /**
@@ -105,11 +110,11 @@ export function parseNote(note: string | Uint8Array): Note {
  * Parses a note and checks every signature on it by a key in `keys`; what other keys signed is left out, checked by
  * nobody. Returns the text and the signatures that verified, at least one. Throws {@link NoteError}: as
  * {@link parseNote}; `bad_signature` when one by a known key does not verify, whatever the others do;
- * `no_known_signature` when no known key signed; `ambiguous_key` when two of `keys` have one name and id.
+ * `no_known_signature` when no known key signed; `ambiguous_key` when two of `keys` have one name and id; `bad_key` for a
+ * key of another signature type than 0x01.
  */
 export function openNote(note: string | Uint8Array, keys: readonly VerifierKey[]): Note {
-  const byName = new Map(keys.map((key) => [identity(key), key]));
-  if (byName.size < keys.length) throw new NoteError("ambiguous_key", "two keys have the same name and id");
+  const byName = byIdentity(keys, 0x01);
   const { text, signatures } = parseNote(note);
   const message = utf8.encode(text);
   const verified = signatures.filter((signature) => {
@@ -122,12 +127,29 @@ export function openNote(note: string | Uint8Array, keys: readonly VerifierKey[]
   return { text, signatures: verified };
 }
 
+/**
+ * Keys by {@link identity}. Throws {@link NoteError}: `ambiguous_key` when two have one name and id, `bad_key` for one of
+ * another signature type: types keep them apart, unless the caller is JavaScript.
+ */
+export function byIdentity<K extends { signatureType: number; name: string; keyId: number }>(
+  keys: readonly K[],
+  signatureType: K["signatureType"],
+): Map<string, K> {
+  const byName = new Map(keys.map((key) => [identity(key), key]));
+  if (byName.size < keys.length) throw new NoteError("ambiguous_key", "two keys have the same name and id");
+  const other = keys.find((key) => key.signatureType !== signatureType);
+  if (other !== undefined) {
+    throw new NoteError("bad_key", `${identity(other)} is of type ${other.signatureType}, not ${signatureType}`);
+  }
+  return byName;
+}
+
 function verifySignature(message: Uint8Array, { signature }: NoteSignature, key: VerifierKey): void {
   try {
     verifyEd25519(message, signature, key.publicKey);
   } catch (cause) {
     if (!(cause instanceof Ed25519Error)) throw cause;
-    throw new NoteError("bad_signature", `the signature by ${key.name}+${hexId(key.keyId)} is wrong`, { cause });
+    throw new NoteError("bad_signature", `the signature by ${identity(key)} is wrong`, { cause });
   }
 }
 
@@ -174,7 +196,8 @@ export function requireName(name: string): void {
   if (!isName(name)) throw new NoteError("bad_name", "a key name is not empty and has no white space, +, or controls");
 }
 
-function identity({ name, keyId }: { name: string; keyId: number }): string {
+/** Which key made a signature: its name and id, as a verifier key begins. */
+export function identity({ name, keyId }: { name: string; keyId: number }): string {
   return `${name}+${hexId(keyId)}`;
 }
 

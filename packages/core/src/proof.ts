@@ -1,7 +1,14 @@
 import { emptyRoot, HASH_BYTES, nodeHash, type TreeHead } from "./tree.ts";
 
 /** Why a proof does not prove its claim. `size` and `index` name claims that no proof could support. */
-export type ProofErrorCode = "size" | "index" | "hash_length" | "proof_length" | "root_mismatch" | "old_root_mismatch";
+export type ProofErrorCode =
+  | "size"
+  | "index"
+  | "hash_length"
+  | "proof_length"
+  | "leaf_count"
+  | "root_mismatch"
+  | "old_root_mismatch";
 
 export class ProofError extends Error {
   override readonly name = "ProofError";

@@ -86,12 +86,15 @@ export function rootFrom(treeSize: number, read: HashReader): Uint8Array {
   return treeSize === 0 ? emptyRoot() : foldRight(completeSubtrees(0, treeSize), read);
 }
 
-/** The complete subtrees that together span the leaves [begin, end), as the tree splits them, largest first. */
+/**
+ * The fewest complete subtrees that together span the leaves [begin, end), from left to right. From 0, or where the tree
+ * splits, the largest comes first.
+ */
 export function completeSubtrees(begin: number, end: number): Subtree[] {
   const subtrees: Subtree[] = [];
   while (begin < end) {
     let height = 0;
-    while (2 ** (height + 1) <= end - begin) height++;
+    while (2 ** (height + 1) <= end - begin && begin % 2 ** (height + 1) === 0) height++;
     subtrees.push({ height, index: begin / 2 ** height });
     begin += 2 ** height;
   }

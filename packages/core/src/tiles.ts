@@ -1,4 +1,5 @@
 import { completeSubtrees, consistencySubtrees, type HashReader, inclusionSubtrees, type Subtree } from "./prover.ts";
+import { type LeafRange, rangeSubtrees } from "./range-proof.ts";
 import { HASH_BYTES, hashesIn, nodeHash, partialWidth, requireSize, TILE_HEIGHT, TILE_WIDTH } from "./tree.ts";
 
 export class TileError extends Error {
@@ -87,6 +88,12 @@ export function tilesForConsistency(oldSize: number, newSize: number): Tile[] {
   return tilesOf(consistencySubtrees(oldSize, newSize), newSize);
 }
 
+/** The tiles that {@link tileReader} will ask for to make a range proof; throws as `rangeProof` does. */
+export function tilesForRange(range: LeafRange): Tile[] {
+  const { left, right } = rangeSubtrees(range);
+  return tilesOf([left, right], range.treeSize);
+}
+
 /** The tiles that {@link tileReader} will ask for to find the tree's root: the last of each level. */
 export function tilesForRoot(treeSize: number): Tile[] {
   requireSize(treeSize);
@@ -94,7 +101,7 @@ export function tilesForRoot(treeSize: number): Tile[] {
 }
 
 /**
- * Reads hashes for `inclusionProof`, `consistencyProof` and `rootFrom` out of tiles of a tree of `treeSize` leaves.
+ * Reads hashes for `inclusionProof`, `consistencyProof`, `rangeProof` and `rootFrom` out of tiles of a tree of `treeSize` leaves.
  * `readTile(level, index, width)` gives a tile's data, exactly `width` hashes of 32 bytes; each tile is read once, and
  * each inner hash computed once, for as long as the reader is kept. Nothing here vouches for the tiles: verify the proof
  * or the root that comes out.
