@@ -50,6 +50,29 @@ grant select on table tallystick.api_keys (service_id) to tallystick_writer;
 grant select on table tallystick.api_keys (tenant_id) to tallystick_writer;
 comment on column tallystick.api_keys.secret_hash: SHA-256 of the whole key; the key itself has 160 random bits and is not kept.
 
+table tallystick.checkpoints (
+  log_id integer not null,
+  size bigint not null,
+  tenant_id uuid not null,
+  signed_at timestamp with time zone not null default clock_timestamp(),
+  root bytea not null,
+  note text not null,
+  constraint checkpoints_note_size CHECK ((octet_length(note) <= 2048)),
+  constraint checkpoints_root_size CHECK ((octet_length(root) = 32)),
+  constraint checkpoints_head_fkey FOREIGN KEY (log_id, size) REFERENCES tallystick.heads(log_id, size),
+  constraint checkpoints_log_fkey FOREIGN KEY (log_id, tenant_id) REFERENCES tallystick.logs(id, tenant_id),
+  constraint checkpoints_pkey PRIMARY KEY (log_id, size)
+);
+row-level security on tallystick.checkpoints;
+CREATE TRIGGER checkpoints_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tallystick.checkpoints FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_change(); -- always
+policy append for insert to tallystick_writer with check (true);
+policy audit for select to tallystick_auditor using (true);
+policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+grant select on table tallystick.checkpoints to tallystick_auditor;
+grant select on table tallystick.checkpoints to tallystick_reader;
+grant insert on table tallystick.checkpoints to tallystick_writer;
+comment on column tallystick.checkpoints.note: The C2SP signed note by the log key, exactly as signed: origin, size, root, signature.
+
 table tallystick.entries (
   seq bigint not null,
   recorded_at timestamp with time zone not null,
@@ -131,6 +154,20 @@ grant select on table tallystick.installation to tallystick_auditor;
 grant select on table tallystick.installation to tallystick_reader;
 grant insert on table tallystick.installation to tallystick_writer;
 comment on table tallystick.installation: One row: the origin that starts the name of every log. Fixed when the database is made.
+
+table tallystick.log_keys (
+  singleton boolean not null default true,
+  public_key bytea not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  constraint log_keys_public_key_size CHECK ((octet_length(public_key) = 32)),
+  constraint log_keys_singleton CHECK (singleton),
+  constraint log_keys_pkey PRIMARY KEY (singleton)
+);
+CREATE TRIGGER log_keys_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tallystick.log_keys FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_change(); -- always
+grant select on table tallystick.log_keys to tallystick_auditor;
+grant select on table tallystick.log_keys to tallystick_reader;
+grant insert on table tallystick.log_keys to tallystick_writer;
+comment on table tallystick.log_keys: One row: the Ed25519 public key that every checkpoint of this installation verifies by. A server with another key refuses to start.
 
 table tallystick.logs (
   id integer not null generated always as identity,
@@ -843,10 +880,11 @@ AS $function$
   )
   select relname::text, 'the trigger ' || relname || '_append_only is missing, disabled or not ours'
   from expected
-  where coalesce(parent, relname) in ('installation', 'tenants', 'logs', 'heads', 'service_heads', 'tiles', 'entries', 'openings')
+  where coalesce(parent, relname) in ('installation', 'tenants', 'logs', 'heads', 'service_heads', 'tiles', 'entries', 'openings',
+      'log_keys', 'checkpoints', 'cosignatures', 'publisher_keys')
     and not exists (select from refusing t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only'
       -- BEFORE, for each statement; TRUNCATE, and of UPDATE and DELETE what protect() was called for.
-      and t.tgtype = 2 + 32 + case coalesce(parent, relname) when 'openings' then 16 when 'tenants' then 8 else 16 + 8 end)
+      and t.tgtype = 2 + 32 + case coalesce(parent, relname) when 'openings' then 16 when 'tenants' then 8 when 'publisher_keys' then 8 else 16 + 8 end)
   union all
   select relname::text, 'the trigger ' || relname || '_append_only_row is missing, disabled or not ours'
   from expected
@@ -1149,7 +1187,8 @@ begin
     cross join lateral (
       select size, root, recorded_at from tallystick.heads where heads.log_id = l.id order by size desc limit 1
     ) h
-    where l.id = any (log_ids);
+    where l.id = any (log_ids)
+      and not exists (select from tallystick.logs successor where successor.predecessor_id = l.id);
 end
 $function$;
 owner tallystick_owner;
@@ -1195,6 +1234,18 @@ end
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.make_partitions(integer) to tallystick_writer;
+
+CREATE OR REPLACE FUNCTION tallystick.newest_checkpoints()
+ RETURNS TABLE(name text, size bigint, root bytea)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select l.name, c.size, c.root from tallystick.logs l
+  cross join lateral (select size, root from tallystick.checkpoints where log_id = l.id order by size desc limit 1) c
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.newest_checkpoints() to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.opening_term(log_id integer, pointer text, value text)
  RETURNS bigint
@@ -1299,6 +1350,23 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.shortened(text) to tallystick_auditor;
 
+CREATE OR REPLACE FUNCTION tallystick.signed_logs(names text[], sizes bigint[])
+ RETURNS TABLE(name text, log_id integer, tenant_id uuid, current boolean, root bytea, newest_size bigint, newest_root bytea)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select asked.name, l.id, l.tenant_id,
+    l.id is not null and not exists (select from tallystick.logs successor where successor.predecessor_id = l.id),
+    h.root, newest.size, newest.root
+  from unnest(names, sizes) as asked (name, size)
+  left join tallystick.logs l on l.name = asked.name
+  left join tallystick.heads h on h.log_id = l.id and h.size = asked.size
+  left join lateral (select size, root from tallystick.heads where heads.log_id = l.id order by size desc limit 1) newest on true
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.signed_logs(text[],bigint[]) to tallystick_writer;
+
 CREATE OR REPLACE FUNCTION tallystick.size_before(log integer, at timestamp with time zone)
  RETURNS bigint
  LANGUAGE sql
@@ -1356,3 +1424,19 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.tree_edge(integer,bigint) to tallystick_writer;
+
+CREATE OR REPLACE FUNCTION tallystick.unpublished_logs()
+ RETURNS TABLE(log_id integer, tenant_id uuid, name text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select l.id, l.tenant_id, l.name
+  from tallystick.logs l
+  cross join lateral (select size from tallystick.heads where heads.log_id = l.id order by size desc limit 1) h
+  left join lateral (select size from tallystick.checkpoints c where c.log_id = l.id order by size desc limit 1) c on true
+  where not exists (select from tallystick.logs successor where successor.predecessor_id = l.id)
+    and (c.size is null or c.size < h.size)
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.unpublished_logs() to tallystick_writer;

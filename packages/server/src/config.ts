@@ -1,4 +1,4 @@
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { Refused } from "./config/parse.ts";
 import { NOT_YET, SETTINGS, type Setting, type SettingKey, type Values } from "./config/settings.ts";
 import { type Environment, find, type Problem, readDotEnv } from "./config/source.ts";
@@ -30,7 +30,11 @@ type DatabaseKey =
   | "databaseReaderUrl";
 
 /** All settings, valid and complete. `dataDir` is absolute; `Ms`, `Seconds`, `Days`, `Bytes` name the units. */
-export interface Config extends Omit<Values, DatabaseKey> {
+export interface Config extends Omit<Values, DatabaseKey | "logKeyPath" | "signLockPath"> {
+  /** Absolute. */
+  readonly logKeyPath: string;
+  /** Absolute. */
+  readonly signLockPath: string;
   readonly database: DatabaseConfig;
   /** For the log at start: names that are likely typos, settings that this release does not know yet. */
   readonly warnings: readonly string[];
@@ -81,9 +85,12 @@ export function loadConfig(
   const valid = values as Values;
   if (problems.length === 0) problems.push(...contradictions(valid, (key) => given[key].source !== "default"));
   if (problems.length > 0) throw new ConfigError(problems);
+  const dataDir = resolve(cwd, valid.dataDir);
   return {
     ...withoutDatabaseParts(valid),
-    dataDir: resolve(cwd, valid.dataDir),
+    dataDir,
+    logKeyPath: resolve(cwd, valid.logKeyPath ?? join(dataDir, "log-key.pem")),
+    signLockPath: resolve(cwd, valid.signLockPath ?? join(dataDir, "sign-lock.db")),
     database: databaseOf(valid),
     warnings: warningsAbout(env, dotEnv),
     given,

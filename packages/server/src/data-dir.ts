@@ -1,6 +1,7 @@
 /**
  * DATA_DIR, before anything is kept in it.
  */
+import { randomBytes } from "node:crypto";
 import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { runningAsRoot } from "./db/embedded-account.ts";
@@ -13,7 +14,7 @@ import { StartError } from "./start-error.ts";
 export async function openDataDir(dataDir: string): Promise<void> {
   try {
     if (await make(dataDir)) await chmod(dataDir, mode());
-    const probe = join(dataDir, `.probe-${process.pid}`);
+    const probe = join(dataDir, `.probe-${randomBytes(6).toString("hex")}`);
     await writeFile(probe, "");
     await rm(probe);
   } catch (cause) {

@@ -3,6 +3,7 @@
  */
 import type { Database } from "./db/database.ts";
 import type { Check, Readiness } from "./http/routes/health.ts";
+import type { Signing } from "./log/signing.ts";
 
 interface State {
   clock_ms: number;
@@ -19,10 +20,15 @@ export function readinessOf({
   database,
   unmet,
   maxClockSkewSeconds,
+  signing,
+  weakLock,
 }: {
   database: Database;
   unmet: readonly string[];
   maxClockSkewSeconds: number;
+  signing: Pick<Signing, "checkpoints" | "missingLogs">;
+  /** The sign-lock lies beside the database's own files. */
+  weakLock: boolean;
 }): () => Promise<Readiness> {
   const roles: Check = unmet.length === 0 ? { status: "ok" } : { status: "warning", detail: unmet.join("; ") };
   let newest: { at: number; readiness: Promise<Readiness> } | undefined;
@@ -72,7 +78,24 @@ export function readinessOf({
           ? { status: "ok" }
           : { status: "failed", detail: `the database no longer refuses changes: ${state.gaps.join("; ")}` },
       roles,
+      signatures: signaturesCheck(),
+      sign_lock: weakLock
+        ? {
+            status: "warning",
+            detail:
+              "the sign-lock is beside the database's files: a copy that is put back takes it back too. Set SIGN_LOCK_PATH to another disk",
+          }
+        : { status: "ok" },
     };
     return { ok: Object.values(checks).every(({ status }) => status !== "failed"), checks };
+  }
+
+  function signaturesCheck(): Check {
+    const { checkpoints, missingLogs } = signing;
+    const refused = [
+      ...checkpoints.refusals.map(({ detail }) => detail),
+      ...missingLogs.map((log) => `${log} was signed before, and the database has no such log: see docs/runbook.md`),
+    ];
+    return refused.length === 0 ? { status: "ok" } : { status: "failed", detail: refused.join("; ") };
   }
 }

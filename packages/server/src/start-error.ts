@@ -8,7 +8,9 @@ export class StartError extends Error {
     | "unsafe_database"
     | "clock_skew"
     | "origin_differs"
-    | "credentials_unreadable";
+    | "credentials_unreadable"
+    | "log_key"
+    | "sign_lock";
   constructor(code: StartError["code"], message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "StartError";

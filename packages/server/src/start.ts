@@ -14,9 +14,12 @@ import { Gate } from "./http/access.ts";
 import { drainHttp } from "./http/drain.ts";
 import { buildServer } from "./http/server.ts";
 import { ApiKeys, SCOPES, SECRET_PREFIX } from "./log/api-keys.ts";
+import type { AppendLimits } from "./log/append.ts";
 import { openInstallation } from "./log/installation.ts";
 import { startMaintenance } from "./log/maintenance.ts";
+import { Receipts } from "./log/receipts.ts";
 import { Sequencer } from "./log/sequencer.ts";
+import { openSigning } from "./log/signing.ts";
 import { Tenants } from "./log/tenants.ts";
 import { readinessOf } from "./readiness.ts";
 import { StartError } from "./start-error.ts";
@@ -66,13 +69,29 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
     stops.push(() => withDeadline(maintenance.stop(), config.shutdownTimeoutMs, logger));
     await openInstallation(database, tenants, { origin: config.logOrigin, defaultTenant: DEFAULT_TENANT });
 
-    const sequencer = new Sequencer(database, {
-      maxBatchEvents: config.commitBatchMaxEvents,
-      maxQueuedEvents: config.queueMaxEvents,
-      maxQueuedBytes: config.queueMaxBytes,
+    const signing = await openSigning(database, {
+      keyPath: config.logKeyPath,
+      lockPath: config.signLockPath,
+      adoptLock: config.signLockAdopt,
+      intervalMs: config.checkpointIntervalMs,
+      logger,
+    });
+    stops.push(() => withDeadline(signing.stop(), config.shutdownTimeoutMs, logger));
+    const { checkpoints, publication, tiles } = signing;
+    const appendLimits: AppendLimits = {
       idempotencyWindowMs: config.idempotencyWindowDays * DAY_MS,
       maxClockSkewMs: config.maxClockSkewSeconds * 1_000,
       now: Date.now,
+      checkHead: (log, head) => checkpoints.checkHead(log, head),
+    };
+    const sequencer = new Sequencer(database, {
+      ...appendLimits,
+      maxBatchEvents: config.commitBatchMaxEvents,
+      maxQueuedEvents: config.queueMaxEvents,
+      maxQueuedBytes: config.queueMaxBytes,
+      onCommit: ({ edges }) => {
+        for (const logId of edges.keys()) publication.grew(logId);
+      },
       pause: (attempt) => delay(attempt * SETTLE_PAUSE_MS),
       onError: (error) => {
         logger.error({ err: error }, "a commit failed");
@@ -99,12 +118,22 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         tenants,
         apiKeys,
         sequencer,
+        appendLimits,
+        signing,
+        receipts: new Receipts({ database, checkpoints, tiles }),
         gate: new Gate({ apiKeys, tenants, adminToken }),
-        readiness: readinessOf({ database, unmet, maxClockSkewSeconds: config.maxClockSkewSeconds }),
+        readiness: readinessOf({
+          database,
+          unmet,
+          maxClockSkewSeconds: config.maxClockSkewSeconds,
+          signing,
+          weakLock: isWeak(config),
+        }),
       },
-      { logger, requestTimeoutMs: config.requestTimeoutMs },
+      { logger, requestTimeoutMs: config.requestTimeoutMs, publicLog: config.publicLog },
     );
     const url = await listen(app, config);
+    publication.start();
     stops.push(() =>
       withDeadline(
         drainHttp(app).then(() => sequencer.drain()),
@@ -125,6 +154,11 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
     await stopAll();
     throw error;
   }
+}
+
+/** Whether a copy of the database that is put back takes the sign-lock with it. */
+function isWeak({ database, dataDir, signLockPath }: Config): boolean {
+  return database.kind === "embedded" && signLockPath.startsWith(`${dataDir}/`);
 }
 
 async function listen(app: FastifyInstance, config: Config): Promise<string> {

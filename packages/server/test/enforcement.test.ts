@@ -18,7 +18,13 @@ beforeAll(async () => {
     }));
     await append(sequencer, log, events);
   }
-  for (const { tenantId } of [ours, theirs]) {
+  await db.superuser.query("insert into tallystick.log_keys (public_key) values (sha256('key'))");
+  for (const { tenantId, logId } of [ours, theirs]) {
+    await db.superuser.query(
+      `insert into tallystick.checkpoints (log_id, size, tenant_id, root, note)
+       select log_id, size, tenant_id, root, 'note' from tallystick.heads where log_id = $1`,
+      [logId],
+    );
     await db.superuser.query(
       "insert into tallystick.api_keys (tenant_id, name, prefix, secret_hash, scopes) values ($1::uuid, 'k', 'p', sha256(convert_to($1::uuid::text, 'UTF8')), '{read}')",
       [tenantId],
@@ -41,6 +47,8 @@ const APPEND_ONLY = {
   service_heads: { column: "leaf_hash", key: "log_id, service_id, seq" },
   tiles: { column: "data", key: "log_id, level, index" },
   entries: { column: "leaf", key: "log_id, seq, recorded_at" },
+  log_keys: { column: "public_key", key: "singleton" },
+  checkpoints: { column: "note", key: "log_id, size" },
 } as const;
 
 async function tablesOf(parent: string): Promise<string[]> {

@@ -19,6 +19,12 @@ export function integer(min: number, max: number): Parser<number> {
   };
 }
 
+export const boolean: Parser<boolean> = (text) => {
+  const value = { true: true, false: false }[text.toLowerCase()];
+  if (value === undefined) throw new Refused("must be true or false");
+  return value;
+};
+
 const SIZE_UNITS: Readonly<Record<string, number>> = { "": 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
 
 /** A number of bytes, plain or with KiB, MiB or GiB. */

@@ -1,4 +1,5 @@
 import {
+  boolean,
   bytes,
   credential,
   databaseHost,
@@ -88,6 +89,26 @@ export const SETTINGS = {
   logOrigin: optional("LOG_ORIGIN", origin, {
     unset: "a unique one is made at the first start",
     reason: "Name of this installation in every leaf and checkpoint. Kept in the database, and fixed from then on.",
+  }),
+  logKeyPath: optional("LOG_KEY_PATH", text, {
+    unset: "DATA_DIR/log-key.pem, made at the first start",
+    reason:
+      "The Ed25519 key that signs checkpoints (PKCS#8 PEM, mode 600). Every replica has the same; keep a copy apart from the database's backups.",
+  }),
+  signLockPath: optional("SIGN_LOCK_PATH", text, {
+    unset: "DATA_DIR/sign-lock.db, which is weak beside the server's own PostgreSQL: both go back together",
+    reason:
+      "File that remembers what was signed last, so that a restored or cut database is noticed. Outside the database's disk and backups; shared by replicas.",
+  }),
+  signLockAdopt: withDefault("SIGN_LOCK_ADOPT", boolean, "false", {
+    reason: "For one start after the sign-lock was lost: takes the database's newest checkpoints for true.",
+  }),
+  checkpointIntervalMs: withDefault("CHECKPOINT_INTERVAL_MS", integer(10, 3_600_000), "1000", {
+    unit: "ms",
+    reason: "How often a log that grows gets a published checkpoint. Receipts have checkpoints of their own.",
+  }),
+  publicLog: withDefault("PUBLIC_LOG", boolean, "false", {
+    reason: "Lets anyone read checkpoints, verifier keys, hash tiles and consistency proofs; entries never.",
   }),
   logLevel: withDefault("LOG_LEVEL", logLevel, "INFO", {
     reason: "Least severity that is logged: TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL.",

@@ -36,12 +36,15 @@ const IDLE_TIMEOUT_MS = 300_000;
 
 // What requests wait for before anyone knows who sends them must not wait behind commits, nor commits behind it.
 const CONTROL_POOL_SIZE = 3;
+// What reads entries that were recorded a moment ago, to prove them: a standby may not have them yet.
+const LATEST_POOL_SIZE = 3;
 
 /** The server's connections: a pool that writes entries, one that reads them, and a small one for everything else. */
 export class Database {
   readonly #writers: pg.Pool;
   readonly #readers: pg.Pool;
   readonly #control: pg.Pool;
+  readonly #latest: pg.Pool;
   #readerUrl: string;
   readonly #onConnectError: (error: unknown) => void;
   /** Set where the server was given a role with more rights than it needs; each transaction then drops them. */
@@ -63,13 +66,14 @@ export class Database {
     this.#readerUrl = options.readerUrl ?? options.url;
     this.#readers = pool(this.#readerUrl, "reader");
     this.#control = pool(options.url, "control", CONTROL_POOL_SIZE);
+    this.#latest = pool(options.url, "prover", LATEST_POOL_SIZE);
   }
 
   /** The database is elsewhere from now on: new connections go there. Those that are open end by themselves. */
   moveTo(url: string, readerUrl: string): void {
     this.#readerUrl = readerUrl;
     this.#readers.options.connectionString = readerUrl;
-    for (const pool of [this.#writers, this.#control]) pool.options.connectionString = url;
+    for (const pool of [this.#writers, this.#control, this.#latest]) pool.options.connectionString = url;
   }
 
   /**
@@ -132,12 +136,20 @@ export class Database {
     });
   }
 
+  /** As {@link read}, and never from a standby: what was committed before is there. */
+  async readLatest<T>(tenantId: string, work: (client: pg.ClientBase) => Promise<T>): Promise<T> {
+    const role = this.#dropRights.writer ? "set local role tallystick_reader;" : "";
+    return this.#inTransaction(this.#latest, beginReading(role, tenantId, READ_TIMEOUT_MS), async (transaction) => {
+      const result = await work(transaction.client);
+      await endOfReading(transaction);
+      return result;
+    });
+  }
+
   /** How another thread reads as {@link read} does: by this URL, with this at the beginning of each transaction. */
   readAccess(tenantId: string, timeoutMs = READ_TIMEOUT_MS): { url: string; begin: string } {
     const role = this.#dropRights.reader ? "set local role tallystick_reader;" : "";
-    const begin = `begin isolation level repeatable read read only; ${role} set local statement_timeout = ${timeoutMs};
-      select set_config('tallystick.tenant_id', ${pg.escapeLiteral(tenantId)}, true)`;
-    return { url: this.#readerUrl, begin };
+    return { url: this.#readerUrl, begin: beginReading(role, tenantId, timeoutMs) };
   }
 
   /** One statement as the writer, outside any tenant. */
@@ -162,7 +174,7 @@ export class Database {
 
   /** Closes all connections once they are returned. */
   async close(): Promise<void> {
-    await Promise.all([this.#writers.end(), this.#readers.end(), this.#control.end()]);
+    await Promise.all([this.#writers, this.#readers, this.#control, this.#latest].map((pool) => pool.end()));
   }
 }
 
@@ -215,6 +227,11 @@ export class Transaction {
     // "canceled wait for synchronous replication": committed here, and perhaps nowhere else.
     if (warnings.length > 0) throw new CommitUnknownError(`COMMIT was answered with a warning: ${warnings.join("; ")}`);
   }
+}
+
+function beginReading(role: string, tenantId: string, timeoutMs: number): string {
+  return `begin isolation level repeatable read read only; ${role} set local statement_timeout = ${timeoutMs};
+    select set_config('tallystick.tenant_id', ${pg.escapeLiteral(tenantId)}, true)`;
 }
 
 /** Where nothing was written there is nothing unknown: a lost answer is a lost connection and no more. */

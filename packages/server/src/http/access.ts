@@ -23,8 +23,11 @@ export interface Access {
   readonly actor: Actor;
 }
 
-/** What a route asks for. `operator` is the admin token's alone; without a scope the route is open to all. */
-export type RequiredScope = Scope | "operator";
+/**
+ * What a route asks for. `operator` is the admin token's alone, `any` any credential's of the tenant; without a scope the route is
+ * open to all.
+ */
+export type RequiredScope = Scope | "operator" | "any";
 
 /** The tenant that the operator works on who names none. */
 const DEFAULT_TENANT = "default";
@@ -53,9 +56,9 @@ export class Gate {
       if (typeof adminToken !== "string")
         throw unauthenticated('Send an API key as "Authorization: Bearer <key>" or "X-API-Key".');
       this.#checkAdminToken(adminToken);
-      const [named, again] = namedTenants(request);
+      const [named, ...again] = namedTenants(request);
       const log = await this.#tenantOf(named ?? DEFAULT_TENANT);
-      requireSame(log, again);
+      for (const other of again) requireSame(log, other);
       return { log, serviceId: undefined, tenantBy: named === undefined ? "default" : "operator", actor: OPERATOR };
     }
     // Beside another credential the admin token adds the operator's rights, and the tenant stays that credential's.
@@ -63,7 +66,7 @@ export class Gate {
     if (operator) this.#checkAdminToken(adminToken);
     const key = await this.#apiKeys.find(secret);
     if (key === undefined) throw unauthenticated("The API key is not known, expired or revoked.");
-    if (!operator && (scope === "operator" || !key.scopes.includes(scope))) {
+    if (!operator && scope !== "any" && (scope === "operator" || !key.scopes.includes(scope))) {
       throw new Problem(
         403,
         "forbidden",
@@ -74,6 +77,16 @@ export class Gate {
     for (const named of namedTenants(request)) requireTenant(log, named);
     const actor: Actor = operator ? OPERATOR : { type: "api_key", id: key.id };
     return { log, serviceId: key.serviceId, tenantBy: "credential", actor };
+  }
+
+  /**
+   * The access of a request to what a log shows to anyone, by the path's tenant.
+   * @throws {Problem} 404 where there is no such tenant.
+   */
+  async checkPublic(request: FastifyRequest): Promise<Access> {
+    const [named] = namedTenants(request);
+    const log = await this.#tenantOf(named ?? DEFAULT_TENANT);
+    return { log, serviceId: undefined, tenantBy: "operator", actor: { type: "anonymous" } };
   }
 
   /** The log that a body's `tenant_id` names: the operator's choice, for everyone else only their own. */
@@ -117,11 +130,13 @@ function requireTenant(log: TenantLog, named: string): void {
   });
 }
 
-/** The tenants that the header and the parameter name. */
+/** The tenants that the path (where the route says that it does), the header and the parameter name. */
 function namedTenants(request: FastifyRequest): string[] {
+  const { tenantInPath } = request.routeOptions.config;
+  const path = tenantInPath ? (request.params as { id?: unknown }).id : undefined;
   const header = request.headers["x-tenant-id"];
   const parameter = (request.query as Record<string, unknown> | undefined)?.tenant_id;
-  return [header, parameter].filter((named) => typeof named === "string");
+  return [path, header, parameter].filter((named) => typeof named === "string");
 }
 
 function secretOf(request: FastifyRequest): string | undefined {

@@ -6,9 +6,11 @@ import { JsonError } from "@tallystick/core/json";
 import type { FastifyError } from "fastify";
 import { CommitUnknownError } from "../db/database.ts";
 import { isUnavailable } from "../db/unavailable.ts";
+import { UnsettledError } from "../log/append.ts";
 import { AppendError, type AppendErrorCode } from "../log/errors.ts";
 import { LeafTooLargeError } from "../log/prepare.ts";
 import { SearchTimeoutError } from "../log/reader.ts";
+import { SignerError } from "../log/signer.ts";
 
 /** What is wrong with one part of a request. `path` is a JSON pointer into the body, or a parameter's or header's name. */
 export interface FieldError {
@@ -89,6 +91,7 @@ const APPEND_PROBLEMS: Record<AppendErrorCode, [number, ProblemName, number?]> =
   inconsistent: [503, "unavailable", 60],
   key_reused: [422, "key-reused"],
   refused: [500, "internal"],
+  succeeded: [503, "unavailable", 1],
   unsignable: [503, "unsignable", 60],
 };
 
@@ -123,7 +126,13 @@ export function problemOf(error: unknown): Problem {
       ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
     });
   }
-  if (error instanceof CommitUnknownError) {
+  if (error instanceof SignerError) {
+    return new Problem(503, "unavailable", "Nothing can be signed now: see the server's log, and try again.", {
+      cause: error,
+      retryAfterSeconds: 5,
+    });
+  }
+  if (error instanceof CommitUnknownError || error instanceof UnsettledError) {
     // Of an event the sequencer finds out; this is a tenant's change, or a key's.
     const detail = "The database did not answer COMMIT: look whether the change was made before you send it again.";
     return new Problem(503, "outcome-unknown", detail, { cause: error, retryAfterSeconds: 1 });

@@ -6,14 +6,19 @@ import type { ServerResponse } from "node:http";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, LogController } from "fastify";
 import type { Database } from "../db/database.ts";
 import type { ApiKeys } from "../log/api-keys.ts";
+import type { AppendLimits } from "../log/append.ts";
+import type { Receipts } from "../log/receipts.ts";
 import type { Sequencer } from "../log/sequencer.ts";
+import type { Signing } from "../log/signing.ts";
 import type { Tenants } from "../log/tenants.ts";
 import type { Access, Gate, RequiredScope } from "./access.ts";
 import { documentApi } from "./openapi.ts";
 import { Problem, problemBody, problemOf } from "./problem.ts";
 import { apiKeyRoutes } from "./routes/api-keys.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
+import { logRoutes } from "./routes/log.ts";
 import { readRoutes } from "./routes/read.ts";
+import { receiptRoutes } from "./routes/receipts.ts";
 import { tenantRoutes } from "./routes/tenants.ts";
 import { verifyRoutes } from "./routes/verify.ts";
 import { writeRoutes } from "./routes/write.ts";
@@ -23,6 +28,10 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** What the route asks of a credential; left out where it is open to all. */
     scope?: RequiredScope;
+    /** The path's `id` is the tenant that the request works on. */
+    tenantInPath?: true;
+    /** Open to all where PUBLIC_LOG says so. */
+    publicBySetting?: true;
   }
   interface FastifyRequest {
     /** Set before the handler of every route that has a scope. */
@@ -37,6 +46,9 @@ export interface Services {
   readonly tenants: Tenants;
   readonly apiKeys: ApiKeys;
   readonly sequencer: Sequencer;
+  readonly appendLimits: AppendLimits;
+  readonly signing: Signing;
+  readonly receipts: Receipts;
   readonly readiness: () => Promise<Readiness>;
 }
 
@@ -44,6 +56,8 @@ export interface HttpOptions {
   readonly logger: FastifyBaseLogger | false;
   /** Time for a request to arrive whole, in ms. */
   readonly requestTimeoutMs: number;
+  /** Whether anyone may read checkpoints, verifier keys, tiles of hashes and consistency proofs. */
+  readonly publicLog: boolean;
 }
 
 const MAX_REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
@@ -97,8 +111,12 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
       });
     }
     refuseNul(request.params, request.query);
-    const { scope } = request.routeOptions.config;
-    if (scope !== undefined) request.access = await services.gate.check(request, scope);
+    const { scope, publicBySetting } = request.routeOptions.config;
+    if (scope === undefined) return;
+    request.access =
+      publicBySetting && options.publicLog
+        ? await services.gate.checkPublic(request)
+        : await services.gate.check(request, scope);
   });
 
   // Node would answer this itself, with nothing but a status.
@@ -139,6 +157,8 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   app.after(() => {
     writeRoutes(app, services);
     readRoutes(app, services);
+    receiptRoutes(app, services);
+    logRoutes(app, services, options);
     verifyRoutes(app, services);
     tenantRoutes(app, services);
     apiKeyRoutes(app, services);

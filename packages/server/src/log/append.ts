@@ -141,8 +141,11 @@ export async function commitBatch(
       sliceEntries,
     });
   }
+  for (const { logId } of requests) {
+    if (!logs.has(logId)) throw new AppendError("succeeded", "the log has a successor since a moment ago: try again");
+  }
   for (const { log_id, service_id, seq, leaf_hash } of chains) {
-    logs.get(log_id)!.services.set(service_id, { seq: Number(seq), leafHash: leaf_hash });
+    logs.get(log_id)?.services.set(service_id, { seq: Number(seq), leafHash: leaf_hash });
   }
   for (const { alongside, logId } of requests) {
     if (alongside !== undefined) await refusing(alongside(client, logs.get(logId)!.recordedAt));

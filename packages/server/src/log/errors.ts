@@ -12,6 +12,8 @@ export type AppendErrorCode =
   | "refused"
   /** The log is not what this server has signed: nothing is built on it. */
   | "unsignable"
+  /** The log was closed a moment ago, and another one is the tenant's now. */
+  | "succeeded"
   /** The database's clock is too far from this server's. */
   | "clock_skew"
   /** What the database holds is not what its head says: the server does not build on it. */

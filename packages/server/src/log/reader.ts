@@ -2,13 +2,15 @@
  * Reading entries: one by id, pages by filter. Openings are merged in.
  */
 import { hash } from "node:crypto";
-import { type Opening, openLeaf } from "@tallystick/core/commitment";
+import { openLeaf } from "@tallystick/core/commitment";
 import { type Leaf, parseLeaf } from "@tallystick/core/leaf";
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
 import { candidatesOf, type Filter, matches } from "./filter.ts";
 import { entryIdTimeMs } from "./id.ts";
+import { readOpenings } from "./openings.ts";
 import type { TenantLog } from "./tenants.ts";
+import type { LogIdentity } from "./verify-entry.ts";
 
 /** An entry as it is read. */
 export interface Entry {
@@ -73,20 +75,42 @@ export class Reader {
     this.#database = database;
   }
 
-  /** The entry of this id; undefined where the tenant's log has none. */
-  async get(log: TenantLog, id: string): Promise<Entry | undefined> {
+  /**
+   * The entry of this id in any of the tenant's logs, and the log it is in; undefined where there is none. `latest` reads what was
+   * committed a moment ago as well, where readers are sent to a standby.
+   */
+  async get(
+    log: TenantLog,
+    id: string,
+    how: "usual" | "latest" = "usual",
+  ): Promise<{ entry: Entry; log: LogIdentity } | undefined> {
     const from = new Date(entryIdTimeMs(id));
     if (Number.isNaN(from.getTime())) return undefined;
     const to = new Date(from.getTime() + 1);
-    return this.#database.read(log.tenantId, async (client) => {
+    const read: Database["readLatest"] = (tenantId, work) =>
+      how === "latest" ? this.#database.readLatest(tenantId, work) : this.#database.read(tenantId, work);
+    return read(log.tenantId, async (client) => {
       // The id's time part leads to the commits of that millisecond, they to positions and to the partition.
-      const { rows } = await client.query<Row>(
-        `select ${COLUMNS} from tallystick.entries e
-         where e.log_id = $1 and e.id = $2 and e.recorded_at >= $3 and e.recorded_at < $4
-           and e.seq >= tallystick.size_before($1, $3) and e.seq < tallystick.size_before($1, $4)`,
-        [log.logId, id, from, to],
+      const find = async (logId: number) => {
+        const { rows } = await client.query<Row>(
+          `select ${COLUMNS} from tallystick.entries e
+           where e.log_id = $1 and e.id = $2 and e.recorded_at >= $3 and e.recorded_at < $4
+             and e.seq >= tallystick.size_before($1, $3) and e.seq < tallystick.size_before($1, $4)`,
+          [logId, id, from, to],
+        );
+        return (await opened(client, logId, rows))[0];
+      };
+      const entry = await find(log.logId);
+      if (entry !== undefined) return { entry, log };
+      const { rows: others } = await client.query<LogIdentity>(
+        `select id as "logId", tenant_id as "tenantId", name from tallystick.logs where tenant_id = $2 and id <> $1 order by id desc`,
+        [log.logId, log.tenantId],
       );
-      return (await opened(client, log.logId, rows))[0];
+      for (const other of others) {
+        const found = await find(other.logId);
+        if (found !== undefined) return { entry: found, log: other };
+      }
+      return undefined;
     });
   }
 
@@ -157,15 +181,7 @@ async function opened(client: pg.ClientBase, logId: number, rows: readonly Row[]
     leaf: row.leaf,
     opened: parseLeaf(row.leaf),
   }));
-  const committed = entries.filter(({ leaf }) => leaf.includes('{"$committed":"'));
-  if (committed.length === 0) return entries;
-  const times = committed.map(({ recordedAt }) => recordedAt).sort();
-  const { rows: openings } = await client.query<Opening & { seq: string }>(
-    `select seq, pointer, salt, value from tallystick.openings
-     where log_id = $1 and seq = any ($2::bigint[]) and recorded_at >= $3 and recorded_at <= $4`,
-    [logId, committed.map(({ seq }) => seq), times[0], times.at(-1)],
-  );
-  const bySeq = Map.groupBy(openings, ({ seq }) => Number(seq));
-  for (const { seq, opened } of committed) openLeaf(opened, bySeq.get(seq) ?? []);
+  const openings = await readOpenings(client, logId, entries);
+  for (const { seq, opened } of entries) openLeaf(opened, openings.get(seq) ?? []);
   return entries;
 }

@@ -3,6 +3,7 @@
  */
 import { emptyRoot } from "@tallystick/core/tree";
 import type { Database } from "../db/database.ts";
+import type { LogIdentity } from "./verify-entry.ts";
 
 export type TenantStatus = "active" | "inactive" | "suspended";
 
@@ -30,6 +31,19 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 /** Whatever else is asked for is no tenant's name, and some of it (U+0000) no text that PostgreSQL takes. */
 const SLUG = /^[a-z0-9-]{1,63}$/;
 const COLUMNS = `id, slug, name, status, to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at`;
+
+/** One of a tenant's logs. */
+export interface LogFacts extends LogIdentity {
+  readonly slug: string;
+  readonly size: number;
+  /** Hex. */
+  readonly root: string;
+  /** Name of the log before it. */
+  readonly predecessor: string | null;
+  /** Whether it is the one that is written to. */
+  readonly current: boolean;
+  readonly createdAt: string;
+}
 
 /** Thrown when a slug is taken, now or ever before. */
 export class SlugTakenError extends Error {
@@ -72,6 +86,29 @@ export class Tenants {
     const log = { tenantId: row.tenant_id, slug: row.slug, status: row.status, logId: row.log_id, name: row.name };
     this.#cache.set(idOrSlug, { log, at: this.#now() });
     return log;
+  }
+
+  /** The next look at this tenant is a new one. */
+  forget({ tenantId, slug }: TenantLog): void {
+    this.#cache.delete(tenantId);
+    this.#cache.delete(slug);
+  }
+
+  /** The tenant's logs, oldest first. */
+  async logs(tenantId: string): Promise<LogFacts[]> {
+    return this.#database.readLatest(tenantId, async (client) => {
+      const { rows } = await client.query<Omit<LogFacts, "size"> & { size: string }>(
+        `select l.id as "logId", l.tenant_id as "tenantId", l.name, l.slug, h.size, encode(h.root, 'hex') as root,
+           p.name as predecessor, to_char(l.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "createdAt",
+           not exists (select from tallystick.logs successor where successor.predecessor_id = l.id) as current
+         from tallystick.logs l
+         left join tallystick.logs p on p.id = l.predecessor_id
+         cross join lateral (select size, root from tallystick.heads where log_id = l.id order by size desc limit 1) h
+         where l.tenant_id = $1 order by l.id`,
+        [tenantId],
+      );
+      return rows.map((row) => ({ ...row, size: Number(row.size) }));
+    });
   }
 
   /** All tenants, oldest first. */

@@ -2,6 +2,9 @@
  * Logs for tests: a database of their own, tenants, entries by the real sequencer, and the verification of all of it.
  */
 import { createHash, randomBytes } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseEvent } from "@tallystick/core/event";
 import pg from "pg";
 import { Database } from "../db/database.ts";
@@ -33,10 +36,13 @@ export class TestDatabase {
   readonly tenants: Tenants;
   /** The superuser, for what no role of the product may do. */
   readonly superuser: pg.Client;
+  /** Where servers of this database keep their log key and sign-lock: apart from the database, and shared. */
+  readonly signingDirectory: string;
   readonly #base: URL;
 
-  private constructor(name: string, base: URL, superuser: pg.Client) {
+  private constructor(name: string, base: URL, superuser: pg.Client, signingDirectory: string) {
     this.name = name;
+    this.signingDirectory = signingDirectory;
     this.#base = base;
     this.superuser = superuser;
     this.database = this.connect();
@@ -64,7 +70,8 @@ export class TestDatabase {
     });
     const superuser = new pg.Client(withPath(base, name));
     await superuser.connect();
-    const test = new TestDatabase(name, base, superuser);
+    const signingDirectory = await mkdtemp(join(tmpdir(), "tallystick-signing-"));
+    const test = new TestDatabase(name, base, superuser, signingDirectory);
     await test.database.query("select tallystick.make_partitions(1)");
     await openInstallation(test.database, test.tenants, { origin: TEST_ORIGIN, defaultTenant: "default" });
     return test;
@@ -130,6 +137,7 @@ export class TestDatabase {
   async close(): Promise<void> {
     await this.database.close();
     await this.superuser.end();
+    await rm(this.signingDirectory, { recursive: true, force: true });
   }
 }
 

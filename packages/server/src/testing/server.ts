@@ -149,5 +149,7 @@ export function databaseSettings(test: TestDatabase, through: (url: string) => s
   return {
     DATABASE_URL: through(test.url("tallystick_writer")),
     DATABASE_READER_URL: through(test.url("tallystick_reader")),
+    LOG_KEY_PATH: join(test.signingDirectory, "log-key.pem"),
+    SIGN_LOCK_PATH: join(test.signingDirectory, "sign-lock.db"),
   };
 }

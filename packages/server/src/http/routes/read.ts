@@ -28,8 +28,9 @@ export function readRoutes(app: FastifyInstance, { database }: Services): void {
 
   app.get("/v1/logs/:id", { schema: getEntrySchema, config }, async (request) => {
     const { id } = request.params as { id: string };
-    const entry = await reader.get(request.access.log, id.toLowerCase());
-    if (entry === undefined) throw new Problem(404, "not-found", `There is no entry ${id}.`);
+    const found = await reader.get(request.access.log, id.toLowerCase());
+    if (found === undefined) throw new Problem(404, "not-found", `There is no entry ${id}.`);
+    const { entry } = found;
     return {
       ...summary(entry),
       leaf: entry.leaf,

@@ -12,6 +12,7 @@ import type { TenantLog } from "../../log/tenants.ts";
 import { bulkBody, jsonBody } from "../body.ts";
 import { type Intake, keyHeader, takeIn } from "../intake.ts";
 import { Problem, problemBody, problemOf } from "../problem.ts";
+import { receiptsOf, wantsReceipts } from "../receipts.ts";
 import { bulkSchema, recordSchema } from "../schemas/events.ts";
 import type { Services } from "../server.ts";
 import { Turns } from "../turns.ts";
@@ -31,14 +32,20 @@ interface Bulk {
   readonly results: (string | undefined)[];
 }
 
-export function writeRoutes(app: FastifyInstance, { gate, sequencer }: Services): void {
+export function writeRoutes(app: FastifyInstance, services: Services): void {
+  const { gate, sequencer } = services;
   const record = { schema: recordSchema, bodyLimit: MAX_EVENT_BODY_BYTES, config: { scope: "write" } } as const;
   app.post("/v1/logs", record, async (request, reply) => {
     const { log, prepared } = await takeIn(gate, request.access, jsonBody(request), keyHeader(request));
     const outcome = await sequencer.append({ logId: log.logId, events: [prepared], partial: false });
     if (outcome instanceof AppendError) throw outcome;
     const recorded = outcome[0] as Recorded;
-    return reply.code(201).header("location", `/v1/logs/${recorded.id}`).type(JSON_TYPE).send(entryHead(recorded));
+    const [receipt] = wantsReceipts(request, reply) ? await receiptsOf(services, log, [recorded]) : [];
+    return reply
+      .code(201)
+      .header("location", `/v1/logs/${recorded.id}`)
+      .type(JSON_TYPE)
+      .send(entryHead(recorded, receipt));
   });
 
   // One at a time: requests that were read side by side would all be ready at once, and the database idle until then. Those
@@ -54,12 +61,17 @@ export function writeRoutes(app: FastifyInstance, { gate, sequencer }: Services)
       if (outcome instanceof AppendError) {
         throw outcome.index === undefined ? outcome : itemProblem(outcome, `${at}/${outcome.index}`);
       }
+      const recordedOnes = outcome.flatMap((one) => (one instanceof AppendError ? [] : [one]));
+      const receipts = wantsReceipts(request, reply) ? await receiptsOf(services, log, recordedOnes) : [];
       let next = 0;
+      let nextReceipt = 0;
       for (let index = 0; index < results.length; index++) {
         if (results[index] !== undefined) continue;
         const recorded = outcome[next++]!;
         const refused = recorded instanceof AppendError;
-        results[index] = refused ? problemText(itemProblem(recorded, `${at}/${index}`)) : entryHead(recorded);
+        results[index] = refused
+          ? problemText(itemProblem(recorded, `${at}/${index}`))
+          : entryHead(recorded, receipts[nextReceipt++]);
       }
     }
     return reply
@@ -117,9 +129,10 @@ function refuseKeyHeader(request: FastifyRequest): void {
   });
 }
 
-/** The head of an entry, what a write answers, as JSON. Nothing in it needs escaping. */
-function entryHead({ id, seq, recordedAt, leafHash, duplicate }: Recorded): string {
-  return `{"id":"${id}","seq":${seq},"recorded_at":"${recordedAt}","leaf_hash":"${toHex(leafHash)}","duplicate":${duplicate}}`;
+/** The head of an entry, what a write answers, as JSON; `receipt` is JSON. Nothing else in it needs escaping. */
+function entryHead({ id, seq, recordedAt, leafHash, duplicate }: Recorded, receipt?: string): string {
+  const head = `"id":"${id}","seq":${seq},"recorded_at":"${recordedAt}","leaf_hash":"${toHex(leafHash)}","duplicate":${duplicate}`;
+  return receipt === undefined ? `{${head}}` : `{${head},${receipt}}`;
 }
 
 function problemText(problem: Problem): string {

@@ -2,7 +2,7 @@
  * Schemas of the routes that record.
  */
 import { ACTOR_TYPES, OPERATIONS, OUTCOMES, SEVERITIES } from "@tallystick/core/event";
-import { hex, problems, seq, strict, tenantParameter, time, uuid } from "./shared.ts";
+import { hex, problem, problems, seq, strict, tenantParameter, time, uuid } from "./shared.ts";
 
 const actor = {
   type: "object",
@@ -57,6 +57,10 @@ export const event = {
   },
 } as const;
 
+const receipt = {
+  receipt: { type: "string", enum: ["true", "false"], description: "Adds the receipt; so does Prefer: return=receipt" },
+} as const;
+
 const entryHead = {
   type: "object",
   required: ["id", "seq", "recorded_at", "leaf_hash", "duplicate"],
@@ -66,6 +70,11 @@ const entryHead = {
     recorded_at: time,
     leaf_hash: hex,
     duplicate: { type: "boolean", description: "It had been recorded before, under the same idempotency key" },
+    receipt: {
+      type: ["string", "null"],
+      description: "C2SP tlog-proof, where it was asked for; its extra has the leaf",
+    },
+    receipt_problem: { ...problem, description: "Why there is no receipt of an entry that is recorded nevertheless" },
   },
 } as const;
 
@@ -74,7 +83,7 @@ export const recordSchema = {
   summary: "Record an event",
   description: "201: the entry is durable, chained, and in the tree whose head was committed with it.",
   tags: ["events"],
-  querystring: { ...strict, properties: tenantParameter },
+  querystring: { ...strict, properties: { ...tenantParameter, ...receipt } },
   body: event,
   response: { 201: entryHead, ...problems(400, 401, 403, 413, 415, 422, 503) },
 };
@@ -84,7 +93,10 @@ export const bulkSchema = {
   summary: "Record up to 5,000 events",
   description: "All or nothing; with `partial=true` 207 and a result for each event, in order: its head, or a problem.",
   tags: ["events"],
-  querystring: { ...strict, properties: { ...tenantParameter, partial: { type: "string", enum: ["true", "false"] } } },
+  querystring: {
+    ...strict,
+    properties: { ...tenantParameter, ...receipt, partial: { type: "string", enum: ["true", "false"] } },
+  },
   body: {
     oneOf: [
       { type: "object", required: ["events"], properties: { events: { type: "array", items: event } } },

@@ -1,0 +1,110 @@
+/**
+ * When checkpoints are published: every interval for each log that grew, so that whoever follows a log is never far behind.
+ */
+import type { Database } from "../db/database.ts";
+import type { Checkpoints } from "./checkpoints.ts";
+import type { LogIdentity } from "./verify-entry.ts";
+
+export interface PublicationOptions {
+  readonly database: Database;
+  readonly checkpoints: Checkpoints;
+  readonly intervalMs: number;
+  readonly onError: (error: unknown) => void;
+}
+
+// Logs at a time: each waits for the database and the sign-lock in turn, and there are others who need them.
+const CONCURRENCY = 2;
+// Logs that a server left behind which died before it published: seldom, and any other may take them.
+const SWEEP_MS = 60_000;
+
+export class Publication {
+  readonly #options: PublicationOptions;
+  readonly #grown = new Set<number>();
+  readonly #identities = new Map<number, LogIdentity>();
+  #timer: NodeJS.Timeout | undefined;
+  #sweptAt = 0;
+  #running: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(options: PublicationOptions) {
+    this.#options = options;
+  }
+
+  /** Publishes what is unpublished, then goes on every interval. */
+  start(): void {
+    this.#schedule(0);
+  }
+
+  /** Told of a log that grew. Costs nothing. */
+  grew(logId: number): void {
+    this.#grown.add(logId);
+  }
+
+  /** Publishes what has grown until now, and stops. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#running;
+    await this.#turn();
+  }
+
+  #schedule(delayMs: number): void {
+    this.#timer = setTimeout(() => {
+      this.#running = this.#turn().finally(() => {
+        if (!this.#stopped) this.#schedule(this.#options.intervalMs);
+      });
+    }, delayMs).unref();
+  }
+
+  async #turn(): Promise<void> {
+    const grown = [...this.#grown];
+    this.#grown.clear();
+    try {
+      const logs = await this.#identify(grown);
+      const refused = this.#options.checkpoints.refusals.map(({ log }) => log);
+      for (const log of this.#identities.values()) if (refused.includes(log.name)) logs.add(log); // the right database may be back
+      if (!this.#stopped && performance.now() - this.#sweptAt >= SWEEP_MS) {
+        for (const log of await this.#unpublished()) logs.add(log);
+        this.#sweptAt = performance.now();
+      }
+      const queue = [...logs];
+      await Promise.all(Array.from({ length: CONCURRENCY }, () => this.#publishAll(queue)));
+    } catch (error) {
+      for (const logId of grown) this.#grown.add(logId);
+      this.#options.onError(error);
+    }
+  }
+
+  async #publishAll(queue: LogIdentity[]): Promise<void> {
+    for (let log = queue.pop(); log !== undefined; log = queue.pop()) {
+      try {
+        await this.#options.checkpoints.publish(log);
+      } catch (error) {
+        // A refusal has been told once, and stays until the log is right again or has a successor.
+        if (this.#options.checkpoints.refusalOf(log.logId) !== undefined) continue;
+        this.#grown.add(log.logId);
+        this.#options.onError(error);
+      }
+    }
+  }
+
+  async #identify(logIds: readonly number[]): Promise<Set<LogIdentity>> {
+    const unknown = logIds.filter((logId) => !this.#identities.has(logId));
+    if (unknown.length > 0) {
+      const rows = await this.#options.database.query<LogIdentity & Record<string, unknown>>(
+        `select id as "logId", tenant_id as "tenantId", name from tallystick.logs where id = any ($1)`,
+        [unknown],
+      );
+      for (const row of rows) this.#identities.set(row.logId, row);
+    }
+    return new Set(logIds.flatMap((logId) => this.#identities.get(logId) ?? []));
+  }
+
+  async #unpublished(): Promise<LogIdentity[]> {
+    const rows = await this.#options.database.query<LogIdentity & Record<string, unknown>>(
+      `select log_id as "logId", tenant_id as "tenantId", name from tallystick.unpublished_logs()`,
+    );
+    for (const row of rows) this.#identities.set(row.logId, this.#identities.get(row.logId) ?? row);
+    return rows.map(({ logId }) => this.#identities.get(logId)!);
+  }
+}
