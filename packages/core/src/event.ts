@@ -216,7 +216,7 @@ const readEvent = members({
     severity: oneOf(SEVERITIES),
     version: integer(),
   }),
-  otherNames: SPELLINGS,
+  otherNames: [...SPELLINGS, "signature", "public_key_id"],
 }) as (form: JsonObject, at: string, problems: Problems) => Event;
 
 /**

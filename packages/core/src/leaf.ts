@@ -36,17 +36,19 @@ export interface Leaf {
   readonly recorded_at: string;
   readonly service: { readonly id: string; readonly seq: number; readonly prev: string };
   readonly event: Event;
+  /** A `Publisher` (publisher.ts) or its commitment; only where the event was signed. */
   readonly publisher?: unknown;
 }
 
 /**
- * The leaf's text, in RFC 8785 form, from an event that is in that form already: the server makes an event canonical before
- * it takes the log's lock, and only what the lock decides is put around it here.
+ * The leaf's text, in RFC 8785 form, from an event and a publisher that are in that form already: the server makes them
+ * canonical before it takes the log's lock, and only what the lock decides is put around them here.
  */
-export function leafText(frame: LeafFrame, eventJson: string): string {
+export function leafText(frame: LeafFrame, eventJson: string, publisherJson?: string): string {
+  const publisher = publisherJson === undefined ? "" : `"publisher":${publisherJson},`;
   // Members in JCS order. Ids, hashes and times are ASCII without anything to escape.
   return (
-    `{"event":${eventJson},"id":"${frame.id}","log":${JSON.stringify(frame.log)},` +
+    `{"event":${eventJson},"id":"${frame.id}","log":${JSON.stringify(frame.log)},${publisher}` +
     `"recorded_at":"${frame.recordedAt}","seq":${frame.seq},"service":{"id":${JSON.stringify(frame.serviceId)},` +
     `"prev":"${frame.prev}","seq":${frame.serviceSeq}},"v":1}`
   );

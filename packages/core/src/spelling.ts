@@ -21,7 +21,8 @@ type Place = {
   flat: boolean;
 };
 
-const TENANT_NAMES = ["tenant_id", "organization_id"];
+/** Members that name a tenant: checked against the credential, not in the event. */
+export const TENANT_NAMES: readonly string[] = ["tenant_id", "organization_id"];
 
 const PLACES = new Map<string, Place>();
 
@@ -229,6 +230,7 @@ function twins(...names: string[]): Map<string, string> {
   return new Map(names.map((name) => [camelCase(name), name]));
 }
 
-function camelCase(name: string): string {
+/** A name's camelCase twin. */
+export function camelCase(name: string): string {
   return name.replaceAll(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 }

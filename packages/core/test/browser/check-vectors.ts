@@ -1,12 +1,15 @@
 /**
- * Runs the vectors of notes, trees, cosignatures and receipts; bundled for the browser by browser.test.ts.
+ * Runs the vectors of notes, trees, cosignatures, publishers and receipts; bundled for the browser by browser.test.ts.
  */
+import { verify as verifyEd25519 } from "#ed25519";
+import { verify as verifyRsaPss } from "#rsa-pss";
 import { canonicalize } from "../../src/canonical.ts";
 import { openCheckpoint } from "../../src/checkpoint.ts";
 import { openCosignatures } from "../../src/cosignature.ts";
 import { fromHex, toHex } from "../../src/hex.ts";
 import { openNote } from "../../src/note.ts";
 import { verifyConsistency, verifyInclusion } from "../../src/proof.ts";
+import { formatPublicKeyPem, type PublicKey, parsePublicKeyPem } from "../../src/public-key.ts";
 import { ReceiptError, verifyReceipt } from "../../src/receipt.ts";
 import { parseCosignerKey, parseVerifierKey } from "../../src/verifier-key.ts";
 
@@ -62,6 +65,14 @@ const checks: Record<string, { found: (c: Case) => unknown; expected: (c: Case) 
     found: (c) => openCosignatures(c.note, c.vkeys.map(parseCosignerKey)).map(({ name, time }) => ({ name, time })),
     expected: (c) => c.verified,
   },
+  "publisher/keys.json": {
+    found: (c) => formatPublicKeyPem(parsePublicKeyPem(c.pem)),
+    expected: (c) => c.canonical,
+  },
+  "publisher/signatures.json": {
+    found: (c) => toHex(verifySignature(parsePublicKeyPem(c.public_key_pem), fromHex(c.message), fromHex(c.signature))),
+    expected: (c) => c.message,
+  },
   "receipt/receipts.json": {
     found: (c) => {
       const proved = verifyReceipt(c.receipt, trustOf(c));
@@ -77,6 +88,12 @@ const checks: Record<string, { found: (c: Case) => unknown; expected: (c: Case) 
 };
 
 export const files = Object.keys(checks);
+
+function verifySignature(key: PublicKey, message: Uint8Array, signature: Uint8Array): Uint8Array {
+  return key.algorithm === "ed25519"
+    ? verifyEd25519(message, signature, key.point)
+    : verifyRsaPss(message, signature, key);
+}
 
 function trustOf(c: Case) {
   return {
