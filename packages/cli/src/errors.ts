@@ -7,6 +7,7 @@ import { MigrationError } from "@tallystick/server/db/migrate";
 import { isConnectionError } from "@tallystick/server/db/unavailable";
 import { UnknownTenantError } from "@tallystick/server/log/verify";
 import { StartError } from "@tallystick/server/start-error";
+import { WitnessError } from "@tallystick/witness/witness-error";
 import { DatabaseError } from "pg";
 
 /** A failure whose message says all that a person needs, how to mend it included. */
@@ -17,7 +18,15 @@ export class CliError extends Error {
   }
 }
 
-const TOLD_AS_THEY_ARE = [CliError, ConfigError, StartError, EmbeddedPostgresError, MigrationError, UnknownTenantError];
+const TOLD_AS_THEY_ARE = [
+  CliError,
+  ConfigError,
+  StartError,
+  EmbeddedPostgresError,
+  MigrationError,
+  UnknownTenantError,
+  WitnessError,
+];
 
 /** What a failure says on a terminal: its message where it was foreseen, with the stack where it was not. */
 export function describeError(error: unknown): string {

@@ -12,6 +12,7 @@ import { serveCommand } from "./commands/serve.ts";
 import { sqlCommand } from "./commands/sql.ts";
 import { tenantsCommand } from "./commands/tenants.ts";
 import { verifyCommand } from "./commands/verify.ts";
+import { witnessCommand } from "./commands/witness.ts";
 import { describeError } from "./errors.ts";
 
 /** Of a command line that makes no sense. */
@@ -33,6 +34,7 @@ const program = new Command("tallystick")
   .addCommand(sqlCommand())
   .addCommand(tenantsCommand())
   .addCommand(apiKeysCommand())
+  .addCommand(witnessCommand())
   .addCommand(configCommand());
 inherit(program);
 
