@@ -15,6 +15,7 @@ import { drainHttp } from "./http/drain.ts";
 import { buildServer } from "./http/server.ts";
 import { ApiKeys, SCOPES, SECRET_PREFIX } from "./log/api-keys.ts";
 import type { AppendLimits } from "./log/append.ts";
+import { AppendError } from "./log/errors.ts";
 import { openInstallation } from "./log/installation.ts";
 import { startMaintenance } from "./log/maintenance.ts";
 import { Receipts } from "./log/receipts.ts";
@@ -94,6 +95,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       },
       pause: (attempt) => delay(attempt * SETTLE_PAUSE_MS),
       onError: (error) => {
+        if (error instanceof AppendError && error.code === "unsignable") return; // told once, by who refused it
         logger.error({ err: error }, "a commit failed");
         if (isConnectionError(error)) opened.revive();
       },

@@ -129,7 +129,8 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
 
   app.setErrorHandler((error, request, reply) => {
     const problem = problemOf(error);
-    if (problem.status >= 500)
+    // A log that is refused has been told of once; each write to it would tell it again.
+    if (problem.status >= 500 && problem.problem !== "unsignable")
       request.log.error({ err: problem.cause ?? problem, request_id: request.id }, problem.message);
     if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="tallystick"');
     if (problem.retryAfterSeconds !== undefined) reply.header("retry-after", problem.retryAfterSeconds);
