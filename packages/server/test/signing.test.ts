@@ -272,7 +272,7 @@ describe("a database that is not what was signed", () => {
     });
     await record(restored.api, 2);
     await published(restored, 3);
-    expect((await restored.api.get("/health/ready")).status).toBe(200);
+    await until(async () => (await restored.api.get("/health/ready")).status === 200);
     // What was in the old log is still found by id, with its proof.
     const old = await newestCheckpoint(restored.api, "/v1/tenants/default/logs/default");
     expect(old.size).toBe(4);

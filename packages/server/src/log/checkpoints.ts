@@ -21,6 +21,8 @@ export interface SignedCheckpoint extends SignedHead {
 
 /** Why a log's head is not signed, and nothing is put on top of it. */
 export interface Refusal {
+  readonly logId: number;
+  /** Its name. */
   readonly log: string;
   readonly signed: SignedHead;
   /** What the database has: at the signed size, or its newest where that is smaller. */
@@ -206,7 +208,7 @@ export class Checkpoints {
       `${found === undefined ? "" : ` (${found.size}, ${toHex(found.root)})`}: a backup was restored, or entries were cut off or changed. ` +
       'Nothing is signed and nothing recorded in this log. Put the right database back, or open a successor with "tallystick log succeed --reason ..."; see docs/runbook.md';
     if (!this.#refusals.has(log.logId)) this.#options.logger.error({ log: log.name }, detail);
-    this.#refusals.set(log.logId, { log: log.name, signed, found, detail });
+    this.#refusals.set(log.logId, { logId: log.logId, log: log.name, signed, found, detail });
     return new AppendError("unsignable", detail);
   }
 }

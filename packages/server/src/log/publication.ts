@@ -61,8 +61,7 @@ export class Publication {
     this.#grown.clear();
     try {
       const logs = await this.#identify(grown);
-      const refused = this.#options.checkpoints.refusals.map(({ log }) => log);
-      for (const log of this.#identities.values()) if (refused.includes(log.name)) logs.add(log); // the right database may be back
+      for (const log of await this.#refused()) logs.add(log); // the right database may be back
       if (!this.#stopped && performance.now() - this.#sweptAt >= SWEEP_MS) {
         for (const log of await this.#unpublished()) logs.add(log);
         this.#sweptAt = performance.now();
@@ -98,6 +97,19 @@ export class Publication {
       for (const row of rows) this.#identities.set(row.logId, row);
     }
     return new Set(logIds.flatMap((logId) => this.#identities.get(logId) ?? []));
+  }
+
+  /** The logs that are refused, but for those that have been given a successor, by this server or another. */
+  async #refused(): Promise<Set<LogIdentity>> {
+    const { checkpoints, database } = this.#options;
+    if (checkpoints.refusals.length === 0) return new Set();
+    const logIds = checkpoints.refusals.map(({ logId }) => logId);
+    const closed = await database.query<{ logId: number }>(
+      `select predecessor_id as "logId" from tallystick.logs where predecessor_id = any ($1)`,
+      [logIds],
+    );
+    for (const { logId } of closed) checkpoints.close(logId);
+    return this.#identify(checkpoints.refusals.map(({ logId }) => logId));
   }
 
   async #unpublished(): Promise<LogIdentity[]> {
