@@ -47,6 +47,20 @@ export class Api {
    * @throws {CliError} for every answer but success, in the server's own words.
    */
   async request<T>(method: Method, path: string, body?: unknown): Promise<T> {
+    const text = await this.#send(method, path, body);
+    try {
+      return JSON.parse(text) as T;
+    } catch (cause) {
+      throw new CliError(`${this.#url}${path} did not answer with JSON: is that a Tallystick server?`, { cause });
+    }
+  }
+
+  /** The answer to a GET as it is. Throws as {@link request}. */
+  text(path: string): Promise<string> {
+    return this.#send("GET", path);
+  }
+
+  async #send(method: Method, path: string, body?: unknown): Promise<string> {
     let response: Response;
     try {
       response = await fetch(this.#url + path, {
@@ -63,11 +77,7 @@ export class Api {
     }
     const text = await response.text();
     if (!response.ok) throw new CliError(problemText(response, text));
-    try {
-      return JSON.parse(text) as T;
-    } catch (cause) {
-      throw new CliError(`${this.#url}${path} did not answer with JSON: is that a Tallystick server?`, { cause });
-    }
+    return text;
   }
 }
 

@@ -7,6 +7,7 @@ import { Command, CommanderError } from "commander";
 import { apiKeysCommand } from "./commands/api-keys.ts";
 import { configCommand } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { logCommand } from "./commands/log.ts";
 import { migrateCommand } from "./commands/migrate.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { sqlCommand } from "./commands/sql.ts";
@@ -32,6 +33,7 @@ const program = new Command("tallystick")
   .addCommand(verifyCommand())
   .addCommand(demoCommand())
   .addCommand(sqlCommand())
+  .addCommand(logCommand())
   .addCommand(tenantsCommand())
   .addCommand(apiKeysCommand())
   .addCommand(witnessCommand())

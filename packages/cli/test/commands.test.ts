@@ -1,5 +1,8 @@
-import { readFile } from "node:fs/promises";
+import { createPrivateKey } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { signCheckpoint } from "@tallystick/core/checkpoint";
+import { noteSigner } from "@tallystick/core/verifier-key";
 import { envExample } from "@tallystick/server/config";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cleanUp, type Program, run, type Settings, start, temporaryDirectory } from "./cli.ts";
@@ -42,7 +45,7 @@ describe("the program", () => {
     expect((await cli(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
     const help = await cli(["--help"]);
     expect(help.code).toBe(0);
-    for (const command of ["serve", "migrate", "verify", "demo", "sql", "tenants", "api-keys", "config"]) {
+    for (const command of ["serve", "migrate", "verify", "demo", "sql", "log", "tenants", "api-keys", "config"]) {
       expect(help.stdout).toMatch(new RegExp(`^  ${command}\\b`, "m"));
       const { code, stdout } = await cli([command, "--help"]);
       expect(code).toBe(0);
@@ -173,5 +176,48 @@ describe("migrate", () => {
     expect((await cli(["migrate", "status"])).stdout).toMatch(/^0001 +roles +\d{4}-/m);
     expect((await cli(["migrate", "history"])).stdout).toMatch(/^0001 +roles .* postgres /m);
     expect((await cli(["migrate", "up"])).stdout).toBe("The schema is up to date; nothing was applied.\n");
+  });
+});
+
+describe("log", () => {
+  test("shows what is signed, and proves that the log only grew since a checkpoint that was kept", async () => {
+    const key = (await cli(["log", "vkey"])).stdout.trim();
+    const file = join(cwd, "kept.checkpoint");
+    const check = ["log", "check", file, "--key", key];
+    expect(await cli(check)).toMatchObject({ code: 0, stdout: expect.stringMatching(/default at size \d+: kept/) });
+    const kept = await readFile(file, "utf8");
+    await record(credentials.api_key, { action: "user.login", actor: { id: "bob" } });
+    const size = Number(kept.split("\n")[1]);
+    for (;;) {
+      const { code, stdout } = await cli(["log", "checkpoint"]);
+      expect(code).toBe(0);
+      if (Number(stdout.split("\n")[1]) > size) break;
+    }
+    expect(await json(check)).toMatchObject({ ok: true, kept: size });
+    const newest = await readFile(file, "utf8");
+    expect(newest).not.toBe(kept);
+
+    // Another history, signed by the same key: what a stolen key could make.
+    const lines = newest.split("\n");
+    const seed = createPrivateKey(await readFile(join(cwd, "data/log-key.pem"), "utf8")).export({ format: "jwk" }).d!;
+    const forged = signCheckpoint({ origin: lines[0]!, size: Number(lines[1]), root: new Uint8Array(32).fill(7) }, [
+      noteSigner(lines[0]!, Buffer.from(seed, "base64url")),
+    ]);
+    await writeFile(file, forged);
+    expect(await cli(check)).toMatchObject({ code: 1, stdout: expect.stringContaining("history was changed") });
+    expect(await readFile(file, "utf8")).toBe(forged);
+    expect(await cli(["log", "check", file, "--key", "rubbish"])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("a verifier key is"),
+    });
+  });
+
+  test("opens a successor, with a reason", async () => {
+    await json(["tenants", "create", "short-lived"]);
+    expect((await cli(["log", "succeed", "--tenant", "short-lived"])).code).toBe(2);
+    const { code, stdout } = await cli(["log", "succeed", "--tenant", "short-lived", "--reason", "a new start"]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/short-lived\.2 succeeds .*short-lived; its first entry is/);
+    expect((await cli(["log", "list", "--tenant", "short-lived"])).stdout).toMatch(/short-lived\.2\s+1\s+yes/);
   });
 });

@@ -341,7 +341,9 @@ describe("a database that is not what was signed", () => {
     await keep("entries", "seq >= 3");
     await expectRefusal(server, /was signed at size 5 .* and the database has only 3 entries/, 3);
     for (const table of ["heads", "service_heads", "entries", "checkpoints"])
-      await database.superuser.query(`insert into tallystick.${table} select * from kept_${table} on conflict do nothing`);
+      await database.superuser.query(
+        `insert into tallystick.${table} select * from kept_${table} on conflict do nothing`,
+      );
     await until(async () => (await server.api.get("/health/ready")).status === 200);
     await record(server.api, 1);
     await published(server, 6);
