@@ -46,8 +46,13 @@ export class Api {
    * The answer to a request, parsed.
    * @throws {CliError} for every answer but success, in the server's own words.
    */
-  async request<T>(method: Method, path: string, body?: unknown): Promise<T> {
-    const text = await this.#send(method, path, body);
+  async request<T>(
+    method: Method,
+    path: string,
+    body?: unknown,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<T> {
+    const text = await this.#send(method, path, body, headers);
     try {
       return JSON.parse(text) as T;
     } catch (cause) {
@@ -60,12 +65,17 @@ export class Api {
     return this.#send("GET", path);
   }
 
-  async #send(method: Method, path: string, body?: unknown): Promise<string> {
+  async #send(
+    method: Method,
+    path: string,
+    body?: unknown,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<string> {
     let response: Response;
     try {
       response = await fetch(this.#url + path, {
         method,
-        headers: { ...this.#headers, ...(body !== undefined && { "content-type": "application/json" }) },
+        headers: { ...this.#headers, ...headers, ...(body !== undefined && { "content-type": "application/json" }) },
         ...(body !== undefined && { body: JSON.stringify(body) }),
       });
     } catch (cause) {

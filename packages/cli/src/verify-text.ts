@@ -4,12 +4,12 @@
 import type { VerifyProblem, VerifyReport } from "@tallystick/server/log/verify-report";
 import { visible } from "./table.ts";
 
-/** How to look at what a problem names; undefined where there is nothing to show. */
-export type NextCommand = (report: VerifyReport, problem: VerifyProblem) => string | undefined;
+/** What to run next to look at what a problem names. */
+export type NextCommand = (report: VerifyReport, problem: VerifyProblem) => string;
 
-/** The slug of the tenant (or `<slug>.<n>` of a successor) whose log it is: names of logs are `<origin>/<slug>`. */
-export function tenantOf(report: VerifyReport): string {
-  return report.log.slice(report.log.lastIndexOf("/") + 1);
+/** The slug of the tenant; of a report that lacks it, as servers before this one sent them, that of the log. */
+export function tenantOf({ tenant, log }: VerifyReport): string {
+  return (tenant as string | undefined) ?? log.slice(log.lastIndexOf("/") + 1);
 }
 
 /** One report. `next` adds a command for each entry that is named. */

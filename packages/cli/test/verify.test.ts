@@ -59,6 +59,33 @@ async function changeLeaf(from: string, to: string): Promise<void> {
   }
 }
 
+/** The log without an entry, as long as `work` runs. */
+async function withoutEntry<T>(work: () => Promise<T>): Promise<T> {
+  const client = new Client(credentials.database_url);
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ partition: string }>(
+      "select tableoid::regclass::text as partition from tallystick.entries where id = $1",
+      [victim.id],
+    );
+    const { partition } = rows[0]!;
+    await client.query(`begin; create temporary table kept as select * from ${partition} where id = '${victim.id}';
+      alter table ${partition} disable trigger user; delete from ${partition} where id = '${victim.id}'; commit`);
+    try {
+      return await work();
+    } finally {
+      const { rows: triggers } = await client.query<{ name: string }>(
+        "select quote_ident(tgname) as name from pg_trigger where tgrelid = $1::regclass and not tgisinternal",
+        [partition],
+      );
+      await client.query(`insert into ${partition} select * from kept`);
+      for (const { name } of triggers) await client.query(`alter table ${partition} enable always trigger ${name}`);
+    }
+  } finally {
+    await client.end();
+  }
+}
+
 describe("verify", () => {
   test("exits with 0 on a good log, from the database, a URL, and a server", async () => {
     for (const args of [[], ["--database", credentials.database_url], ["--server", credentials.url]]) {
@@ -105,6 +132,46 @@ describe("verify", () => {
       await changeLeaf('"amount":900', '"amount":200');
     }
     expect((await verify()).code).toBe(0);
+  });
+
+  test("says for what is not there what to run next, and that runs", async () => {
+    const { stdout } = await withoutEntry(async () => {
+      const atServer = await verify("--server", credentials.url, "--api-key", credentials.api_key);
+      expect(atServer.code).toBe(1);
+      expect(atServer.stdout).toMatch(/see it: .* verify --database .* --tenant default/);
+      const here = await verify();
+      const command = /missing \(seq\)[\s\S]*?see it: (?:tallystick|npm run -s tallystick --) sql "(.*)"$/m.exec(
+        here.stdout,
+      )?.[1];
+      const seen = await run(["sql", "--json", command!], settings, cwd);
+      expect(JSON.parse(seen.stdout)).toMatchObject([{ tenant: "default", seq: victim.seq, field: "seq" }]);
+      return here;
+    });
+    expect(stdout).toContain(`tenant default, seq ${victim.seq}`);
+    // Each problem has its command, once an entry.
+    const named = stdout.match(/^ {4}tenant /gm)!.length;
+    expect(stdout.match(/^ {8}see it: /gm)).toHaveLength(named);
+    expect((await verify()).code).toBe(0);
+  });
+
+  test("waits for a server whose verification takes long", async () => {
+    const blocker = new Client(credentials.database_url);
+    await blocker.connect();
+    try {
+      await blocker.query("begin; lock table tallystick.tiles in access exclusive mode");
+      const program = start(["verify", "--server", credentials.url], settings, cwd);
+      // Beyond the seconds that the first request waits: from then on it asks for the job.
+      const watcher = new Client(credentials.database_url);
+      await watcher.connect();
+      const late =
+        "select from tallystick.verifications where started_at < clock_timestamp() - interval '3 s' and finished_at is null";
+      while ((await watcher.query(late)).rowCount === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+      await watcher.end();
+      await blocker.query("rollback");
+      expect(await program.ended).toMatchObject({ code: 0 });
+    } finally {
+      await blocker.end();
+    }
   });
 
   test("exits with 2 where it could not check", async () => {

@@ -568,3 +568,39 @@ grant execute on function tallystick.check_named(text), tallystick.rfc3339(times
   tallystick.shortened(text), tallystick.opening_term(integer, text, text), tallystick.check_leaf_hashes(text, bigint, bigint),
   tallystick.check_service_chains(text, text), tallystick.check_tree(text), tallystick.check_columns(text, bigint, bigint),
   tallystick.check_openings(text), tallystick.check_log(text) to tallystick_auditor;
+
+-- Verifications that run as jobs: their state, so that every server can tell of them. Not part of the log, and no evidence.
+create table tallystick.verifications (
+  id uuid constraint verifications_pkey primary key default gen_random_uuid(),
+  tenant_id uuid not null,
+  log_id integer not null,
+  service_id text constraint verifications_service_id_size check (octet_length(service_id) between 1 and 1024),
+  status text not null default 'queued' constraint verifications_status_known check (status in ('queued', 'running', 'done', 'failed', 'lost')),
+  created_at timestamptz not null default clock_timestamp(),
+  heartbeat_at timestamptz not null default clock_timestamp(),
+  started_at timestamptz,
+  finished_at timestamptz,
+  checked bigint not null default 0,
+  size bigint,
+  report json,
+  problem json,
+  constraint verifications_log_fkey foreign key (log_id, tenant_id) references tallystick.logs (id, tenant_id),
+  constraint verifications_finished check ((finished_at is not null) = (status in ('done', 'failed', 'lost')))
+);
+create index verifications_newest on tallystick.verifications (tenant_id, created_at);
+comment on column tallystick.verifications.heartbeat_at is 'Set every 2 s by the server that runs it. One that is queued or running and has not been heard of for 15 s is lost: its server died.';
+comment on column tallystick.verifications.size is 'Of the log; null until the verification has read it.';
+
+alter table tallystick.verifications enable row level security;
+create policy own_tenant on tallystick.verifications for select to tallystick_reader using (tenant_id = (select tallystick.current_tenant()));
+create policy append on tallystick.verifications for insert to tallystick_writer with check (true);
+create policy audit on tallystick.verifications for select to tallystick_auditor using (true);
+-- What has ended stays as it is.
+create policy progress on tallystick.verifications for update to tallystick_writer
+  using (tenant_id = (select tallystick.current_tenant()) and finished_at is null)
+  with check (tenant_id = (select tallystick.current_tenant()));
+create policy forget on tallystick.verifications for delete to tallystick_writer
+  using (tenant_id = (select tallystick.current_tenant()));
+grant select, insert, delete on tallystick.verifications to tallystick_writer;
+grant update (status, heartbeat_at, started_at, finished_at, checked, size, report, problem) on tallystick.verifications to tallystick_writer;
+grant select on tallystick.verifications to tallystick_auditor;

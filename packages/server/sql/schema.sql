@@ -296,6 +296,46 @@ grant select on table tallystick.tiles to tallystick_auditor;
 grant select on table tallystick.tiles to tallystick_reader;
 grant insert on table tallystick.tiles to tallystick_writer;
 
+table tallystick.verifications (
+  id uuid not null default gen_random_uuid(),
+  tenant_id uuid not null,
+  log_id integer not null,
+  service_id text,
+  status text not null default 'queued'::text,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  heartbeat_at timestamp with time zone not null default clock_timestamp(),
+  started_at timestamp with time zone,
+  finished_at timestamp with time zone,
+  checked bigint not null default 0,
+  size bigint,
+  report json,
+  problem json,
+  constraint verifications_finished CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['done'::text, 'failed'::text, 'lost'::text])))),
+  constraint verifications_service_id_size CHECK (((octet_length(service_id) >= 1) AND (octet_length(service_id) <= 1024))),
+  constraint verifications_status_known CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'done'::text, 'failed'::text, 'lost'::text]))),
+  constraint verifications_log_fkey FOREIGN KEY (log_id, tenant_id) REFERENCES tallystick.logs(id, tenant_id),
+  constraint verifications_pkey PRIMARY KEY (id)
+);
+row-level security on tallystick.verifications;
+CREATE INDEX verifications_newest ON tallystick.verifications USING btree (tenant_id, created_at);
+policy append for insert to tallystick_writer with check (true);
+policy audit for select to tallystick_auditor using (true);
+policy forget for delete to tallystick_writer using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy progress for update to tallystick_writer using (((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)) AND (finished_at IS NULL))) with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+grant select on table tallystick.verifications to tallystick_auditor;
+grant delete, insert, select on table tallystick.verifications to tallystick_writer;
+grant update on table tallystick.verifications (checked) to tallystick_writer;
+grant update on table tallystick.verifications (finished_at) to tallystick_writer;
+grant update on table tallystick.verifications (heartbeat_at) to tallystick_writer;
+grant update on table tallystick.verifications (problem) to tallystick_writer;
+grant update on table tallystick.verifications (report) to tallystick_writer;
+grant update on table tallystick.verifications (size) to tallystick_writer;
+grant update on table tallystick.verifications (started_at) to tallystick_writer;
+grant update on table tallystick.verifications (status) to tallystick_writer;
+comment on column tallystick.verifications.heartbeat_at: Set every 2 s by the server that runs it. One that is queued or running and has not been heard of for 15 s is lost: its server died.
+comment on column tallystick.verifications.size: Of the log; null until the verification has read it.
+
 CREATE OR REPLACE FUNCTION tallystick.attach_partition(parent regclass, name text, lower_bound timestamp with time zone, upper_bound timestamp with time zone)
  RETURNS boolean
  LANGUAGE plpgsql

@@ -25,6 +25,10 @@ beforeAll(async () => {
        select log_id, size, tenant_id, root, 'note' from tallystick.heads where log_id = $1`,
       [logId],
     );
+    await db.superuser.query("insert into tallystick.verifications (tenant_id, log_id) values ($1, $2)", [
+      tenantId,
+      logId,
+    ]);
     await db.superuser.query(
       "insert into tallystick.api_keys (tenant_id, name, prefix, secret_hash, scopes) values ($1::uuid, 'k', 'p', sha256(convert_to($1::uuid::text, 'UTF8')), '{read}')",
       [tenantId],

@@ -262,6 +262,7 @@ describe("problems", () => {
       ["PUT", `/v1/logs/${UUID}`, "GET, HEAD"],
       ["POST", "/v1/tenants/default/", "GET, HEAD, PATCH"],
       ["GET", `/v1/admin/api-keys/${UUID}`, "DELETE"],
+      ["DELETE", `/v1/admin/verifications/${UUID}`, "GET, HEAD"],
     ] as const;
     for (const [method, path, allowed] of paths) {
       const answer = await server.operator.send(method, path);
@@ -310,6 +311,7 @@ describe("scopes", () => {
       ["read", "GET", "/audit-log"],
       ["read", "GET", `/v1/logs/${id}`],
       ["verify", "POST", "/v1/admin/verify-chain"],
+      ["verify", "GET", "/v1/admin/verifications"],
       ["admin", "GET", "/v1/admin/api-keys"],
       ["admin", "POST", "/v1/admin/api-keys", { name: "x", scopes: ["read"] }],
       ["admin", "DELETE", `/v1/admin/api-keys/${UUID}`],

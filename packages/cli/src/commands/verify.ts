@@ -1,7 +1,9 @@
 /**
  * `tallystick verify`: reads every entry again and says whether anything was changed.
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { loadConfig } from "@tallystick/server/config";
+import type { Verification } from "@tallystick/server/log/verifications";
 import { verifyDatabase } from "@tallystick/server/log/verify";
 import type { VerifyProblem, VerifyReport } from "@tallystick/server/log/verify-report";
 import { Command, Option } from "commander";
@@ -12,10 +14,14 @@ import { CliError, describeError } from "../errors.ts";
 import { note, print, printJson } from "../output.ts";
 import { progressLine } from "../progress.ts";
 import { ownCommand, shellWord } from "../shell.ts";
-import { type NextCommand, reportLines } from "../verify-text.ts";
+import { type NextCommand, reportLines, tenantOf } from "../verify-text.ts";
 
 /** For scripts: never to be confused with each other. */
 const EXIT = { good: 0, tampered: 1, notChecked: 2 } as const;
+
+// A small log is done by then; of a large one something is heard every second.
+const FIRST_WAIT_SECONDS = 2;
+const POLL_MS = 1_000;
 
 interface Options {
   readonly database?: string;
@@ -142,39 +148,69 @@ async function requireSight(url: string): Promise<void> {
   }
 }
 
+/** As a job, which shows how far it is and outlives a connection that is cut. */
 async function verifyAtServer(options: Options, show: (report: VerifyReport) => void): Promise<void> {
   const api = await openApi(loadConfig(), options, "api-key");
   const query = options.service === undefined ? "" : `?${new URLSearchParams({ service_id: options.service })}`;
-  const report = await api.request<VerifyReport>("POST", `/v1/admin/verify-chain${query}`);
-  if (!Array.isArray(report.problems) || typeof report.ok !== "boolean")
-    throw new CliError(`${options.server} did not answer with a report`);
-  show({ ...report, erased: report.erased ?? 0 });
+  const progress = progressLine();
+  try {
+    const prefer = { prefer: `wait=${FIRST_WAIT_SECONDS}` };
+    let answer = await api.request<VerifyReport | Verification>(
+      "POST",
+      `/v1/admin/verify-chain${query}`,
+      undefined,
+      prefer,
+    );
+    while ("status" in answer && (answer.status === "queued" || answer.status === "running")) {
+      const { checked, size } = answer.progress;
+      if (size !== null) progress.update({ log: answer.log, checked, size });
+      await delay(POLL_MS);
+      answer = await api.request<Verification>("GET", `/v1/admin/verifications/${answer.id}`);
+    }
+    progress.clear();
+    show(reportIn(answer, options.server!));
+  } finally {
+    progress.clear();
+  }
 }
 
-/** The rows behind a problem, as the auditor sees them. */
+function reportIn(answer: VerifyReport | Verification, server: string): VerifyReport {
+  if ("status" in answer && answer.status !== "done") {
+    const { detail } = (answer.problem ?? {}) as { detail?: string };
+    throw new CliError(detail ?? `the verification ${answer.id} at ${server} is ${answer.status}`);
+  }
+  const report = "status" in answer ? answer.report : answer;
+  if (report === undefined || !Array.isArray(report.problems) || typeof report.ok !== "boolean") {
+    throw new CliError(`${server} did not answer with a report`);
+  }
+  return { ...report, erased: report.erased ?? 0 };
+}
+
+/** What to look at next in the database, as the auditor sees it. */
 function sqlFor(options: Options): NextCommand {
   const database = options.database === undefined ? "" : "--database <the same URL> ";
-  return ({ log }, { seq, kind }) => {
-    const ofLog = `log_id = (select id from logs where name = '${log}')`;
-    const query =
-      kind === "enforcement"
-        ? "select tgrelid::regclass, tgname, tgenabled from pg_trigger where not tgisinternal order by 1"
-        : seq !== null
-          ? `select seq, id, recorded_at, encode(leaf_hash, 'hex') as leaf_hash, leaf from entries where ${ofLog} and seq = ${seq}`
-          : kind === "head"
-            ? `select size, recorded_at, encode(root, 'hex') as root from heads where ${ofLog} order by size desc limit 10`
-            : kind === "service_head"
-              ? `select service_id, seq, encode(leaf_hash, 'hex') as leaf_hash from service_heads where ${ofLog} order by 1, 2 desc limit 10`
-              : kind === "tile"
-                ? `select level, index, encode(root, 'hex') as root from tiles where ${ofLog} order by 1, 2`
-                : undefined;
-    return query && ownCommand(`sql ${database}"${query}"`);
-  };
+  return (report, problem) => ownCommand(`sql ${database}"${statementFor(report, problem)}"`);
+}
+
+function statementFor({ log }: VerifyReport, { seq, kind }: VerifyProblem): string {
+  const ofLog = `log_id = (select id from logs where name = '${log}')`;
+  if (kind === "enforcement") return "select * from enforcement_gaps()";
+  if (kind === "opening" && seq !== null) return `select * from openings where ${ofLog} and seq = ${seq}`;
+  if (kind === "missing" && seq !== null) return `select * from check_leaf_hashes('${log}', ${seq})`;
+  if (seq !== null) {
+    return `select seq, id, recorded_at, encode(leaf_hash, 'hex') as leaf_hash, leaf from entries where ${ofLog} and seq = ${seq}`;
+  }
+  if (kind === "head") {
+    return `select size, recorded_at, encode(root, 'hex') as root from heads where ${ofLog} order by size desc limit 10`;
+  }
+  if (kind === "service_head") return `select * from check_service_chains('${log}')`;
+  if (kind === "tile") return `select * from check_tree('${log}')`;
+  return `select * from check_log('${log}')`;
 }
 
 function curlFor(server: string): NextCommand {
-  return (_report, { id }) =>
+  return (report, { id }) =>
     id === null
-      ? undefined
+      ? ownCommand(`verify --database <URL of tallystick_auditor> --tenant ${tenantOf(report)}`)
       : `curl -sS ${shellWord(`${server.replace(/\/+$/, "")}/v1/logs/${id}`)} -H "Authorization: Bearer $API_KEY"`;
 }

@@ -11,6 +11,8 @@ import { AppendError, type AppendErrorCode } from "../log/errors.ts";
 import { LeafTooLargeError } from "../log/prepare.ts";
 import { SearchTimeoutError } from "../log/reader.ts";
 import { SignerError } from "../log/signer.ts";
+import { JobsError } from "../log/verification-jobs.ts";
+import { UnknownServiceError } from "../log/verifier.ts";
 
 /** What is wrong with one part of a request. `path` is a JSON pointer into the body, or a parameter's or header's name. */
 export interface FieldError {
@@ -43,6 +45,7 @@ export type ProblemName =
   | "request-timeout"
   | "unavailable"
   | "overloaded"
+  | "too-many-requests"
   | "outcome-unknown"
   | "unsignable"
   | "internal";
@@ -95,6 +98,12 @@ const APPEND_PROBLEMS: Record<AppendErrorCode, [number, ProblemName, number?]> =
   unsignable: [503, "unsignable", 60],
 };
 
+const JOBS_PROBLEMS: Record<JobsError["code"], [number, ProblemName, number]> = {
+  tenant_full: [429, "too-many-requests", 10],
+  server_full: [503, "overloaded", 10],
+  stopping: [503, "unavailable", 1],
+};
+
 /** The answer to any error that a route or the framework throws; 500 for one that nobody foresaw. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof Problem) return error;
@@ -131,6 +140,15 @@ export function problemOf(error: unknown): Problem {
       cause: error,
       retryAfterSeconds: 5,
     });
+  }
+  if (error instanceof UnknownServiceError) {
+    return new Problem(404, "not-found", error.message, {
+      errors: [{ path: "service_id", message: "names no service of this log" }],
+    });
+  }
+  if (error instanceof JobsError) {
+    const [status, name, retryAfterSeconds] = JOBS_PROBLEMS[error.code];
+    return new Problem(status, name, error.message, { retryAfterSeconds });
   }
   if (error instanceof CommitUnknownError || error instanceof UnsettledError) {
     // Of an event the sequencer finds out; this is a tenant's change, or a key's.

@@ -17,6 +17,12 @@ import { checkTile, type TileRow } from "./verify-tiles.ts";
 import { TreeCheck } from "./verify-tree.ts";
 import { Walk } from "./verify-walk.ts";
 
+/** A log, and how its tenant is called. */
+export interface VerifiedLog extends LogIdentity {
+  /** The tenant's. */
+  readonly slug: string;
+}
+
 export interface VerifyOptions {
   /** Verifies the chain of this service alone: its entries, their columns and openings, and its heads; not the tree. */
   readonly serviceId?: string | undefined;
@@ -47,7 +53,7 @@ const EMPTY_ROOT = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852
  */
 export async function verifyLog(
   snapshot: Snapshot,
-  log: LogIdentity,
+  log: VerifiedLog,
   options: VerifyOptions = {},
 ): Promise<VerifyReport> {
   const pinned = await snapshot((client) => readPinned(client, log));
@@ -56,7 +62,7 @@ export async function verifyLog(
 
 class Verification {
   readonly #snapshot: Snapshot;
-  readonly #log: LogIdentity;
+  readonly #log: VerifiedLog;
   readonly #pinned: Pinned;
   readonly #options: VerifyOptions;
   readonly #size: number;
@@ -67,7 +73,7 @@ class Verification {
   #checked = 0;
   #erased = 0;
 
-  constructor(snapshot: Snapshot, log: LogIdentity, pinned: Pinned, options: VerifyOptions) {
+  constructor(snapshot: Snapshot, log: VerifiedLog, pinned: Pinned, options: VerifyOptions) {
     this.#snapshot = snapshot;
     this.#log = log;
     this.#pinned = pinned;
@@ -96,6 +102,7 @@ class Verification {
     if (wholeLog) await checkStrays(this.#snapshot, this.#log, spans, this.#size, this.#problems);
     return {
       ok: this.#problems.count === 0,
+      tenant: this.#log.slug,
       log: this.#log.name,
       size: this.#size,
       root: this.#pinned.head?.root ?? EMPTY_ROOT,

@@ -48,6 +48,8 @@ export interface VerifyProblem {
 export interface VerifyReport {
   /** Whether nothing is wrong. */
   readonly ok: boolean;
+  /** The slug of the tenant whose log it is. */
+  readonly tenant: string;
   /** The log's name. */
   readonly log: string;
   /** Size and root (hex) of the head that was the newest when the verification began. */

@@ -3,8 +3,7 @@
  */
 import type pg from "pg";
 import { openAccess } from "./verify-access.ts";
-import type { LogIdentity } from "./verify-entry.ts";
-import { verifyLog } from "./verify-log.ts";
+import { type VerifiedLog, verifyLog } from "./verify-log.ts";
 import type { VerifyReport } from "./verify-report.ts";
 import { VerifyWorkers } from "./verify-workers.ts";
 
@@ -54,9 +53,9 @@ export async function* verifyDatabase(url: string, options: VerifyDatabaseOption
   }
 }
 
-async function listLogs(pool: pg.Pool, tenant: string | undefined): Promise<LogIdentity[]> {
-  const { rows } = await pool.query<LogIdentity>(
-    `select l.id as "logId", l.tenant_id as "tenantId", l.name from tallystick.logs l
+async function listLogs(pool: pg.Pool, tenant: string | undefined): Promise<VerifiedLog[]> {
+  const { rows } = await pool.query<VerifiedLog>(
+    `select l.id as "logId", l.tenant_id as "tenantId", coalesce(t.slug, l.tenant_id::text) as slug, l.name from tallystick.logs l
      left join tallystick.tenants t on t.id = l.tenant_id
      where $1::text is null or t.id::text = $1 or t.slug = $1 order by l.id`,
     [tenant ?? null],

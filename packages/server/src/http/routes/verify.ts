@@ -1,64 +1,86 @@
 /**
- * POST /v1/admin/verify-chain: whether the log is what was recorded.
+ * POST /v1/admin/verify-chain: whether the log is what was recorded; GET /v1/admin/verifications: those that run as jobs.
  */
-import type { FastifyInstance } from "fastify";
-import { verifyLog } from "../../log/verify-log.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { type Job, VerificationJobs } from "../../log/verification-jobs.ts";
+import { type Verification, Verifications } from "../../log/verifications.ts";
+import { Verifier } from "../../log/verifier.ts";
 import type { VerifyReport } from "../../log/verify-report.ts";
-import { VerifyWorkers } from "../../log/verify-workers.ts";
-import { Problem } from "../problem.ts";
-import { verifySchema } from "../schemas/verify.ts";
+import { preferredWait, type Wait } from "../prefer.ts";
+import { Problem, problemBody, problemOf } from "../problem.ts";
+import { getVerificationSchema, listVerificationsSchema, verifySchema } from "../schemas/verify.ts";
 import type { Services } from "../server.ts";
-import { Turns } from "../turns.ts";
 
 const config = { scope: "verify" } as const;
-// A batch that is not in PostgreSQL's cache comes from disk.
-const BATCH_TIMEOUT_MS = 12_000;
-// Threads that have run for a while are several times as fast as new ones; idle ones only take memory.
-const THREADS_IDLE_MS = 60_000;
 
 export function verifyRoutes(app: FastifyInstance, { database }: Services): void {
-  // One at a time: each takes what it can get of this machine's processors, and those who write need the rest.
-  const turns = new Turns();
-  let threads: { readonly url: string; readonly workers: VerifyWorkers } | undefined;
-  let idle: NodeJS.Timeout | undefined;
-  const closeThreads = async () => {
-    clearTimeout(idle);
-    const closing = threads?.workers.close();
-    threads = undefined;
-    await closing;
-  };
-  app.addHook("onClose", closeThreads);
+  const verifier = new Verifier(database);
+  const verifications = new Verifications(database);
+  const jobs = new VerificationJobs({
+    verifier,
+    verifications,
+    problemOf: (error) => {
+      const problem = problemOf(error);
+      if (problem.status >= 500) app.log.error({ err: problem.cause ?? problem }, "a verification failed");
+      return problemBody(problem);
+    },
+    onError: (error) => app.log.warn({ err: error }, "the state of a verification could not be written"),
+  });
+  // Before requests under way are waited for: some of them wait for a verification.
+  app.addHook("preClose", () => jobs.stop());
+  app.addHook("onClose", () => verifier.close());
 
   app.post(
     "/v1/admin/verify-chain",
     { schema: verifySchema, config },
-    async (request, reply): Promise<VerifyReport> => {
+    async (request, reply): Promise<VerifyReport | Verification> => {
       const { log } = request.access;
       const { service_id: serviceId } = request.query as { service_id?: string };
-      const abandoned = new AbortController();
-      const { signal } = abandoned;
-      reply.raw.once("close", () => abandoned.abort());
-      const report = await turns.take(async () => {
-        signal.throwIfAborted();
-        clearTimeout(idle);
-        const { url, begin } = database.readAccess(log.tenantId, BATCH_TIMEOUT_MS);
-        if (threads?.url !== url) await closeThreads(); // PostgreSQL came back on another port
-        threads ??= { url, workers: new VerifyWorkers(url) };
-        const snapshot = <T>(work: Parameters<typeof database.read<T>>[1]) =>
-          database.read(log.tenantId, work, BATCH_TIMEOUT_MS);
-        try {
-          return await verifyLog(snapshot, log, { serviceId, signal, threads: { workers: threads.workers, begin } });
-        } finally {
-          idle = setTimeout(closeThreads, THREADS_IDLE_MS).unref();
-        }
-      });
-      if (serviceId !== undefined && report.ok && report.checked === 0) {
-        // A typo must not read as a clean bill.
-        throw new Problem(404, "not-found", `The log has no entry of a service "${serviceId}".`, {
-          errors: [{ path: "service_id", message: "names no service of this log" }],
-        });
-      }
-      return report;
+      const wait = preferredWait(request);
+      if (wait === undefined) return verifier.verify(log, { serviceId, signal: whileAnyoneWaits(reply) });
+      return answerWithin(wait, await jobs.start(log, serviceId), request, reply);
     },
   );
+
+  /** The report where it comes in time; else where to ask for it. */
+  async function answerWithin(wait: Wait, job: Job, request: FastifyRequest, reply: FastifyReply) {
+    const { id } = job.started;
+    reply.header("preference-applied", wait.applied);
+    const enough = new AbortController();
+    reply.raw.once("close", () => enough.abort());
+    const late = delay(wait.seconds * 1_000, undefined, { signal: enough.signal }).catch(() => undefined);
+    const ended = wait.seconds === 0 ? undefined : await Promise.race([job.ended, late]);
+    enough.abort();
+    if (ended !== undefined && "report" in ended) return ended.report;
+    if (ended !== undefined) throw ended.error;
+    reply.code(202).header("location", `/v1/admin/verifications/${id}`);
+    const { tenantId } = request.access.log;
+    return shown((await verifications.get(tenantId, id)) ?? job.started);
+  }
+
+  app.get("/v1/admin/verifications", { schema: listVerificationsSchema, config }, async (request) => ({
+    data: (await verifications.list(request.access.log.tenantId)).map(shown),
+  }));
+
+  app.get("/v1/admin/verifications/:id", { schema: getVerificationSchema, config }, async (request) => {
+    const { id } = request.params as { id: string };
+    const verification = await verifications.get(request.access.log.tenantId, id);
+    if (verification === undefined) throw new Problem(404, "not-found", `There is no verification ${id}.`);
+    return shown(verification);
+  });
+}
+
+/** Aborted when the client goes away: nobody would read the report. */
+function whileAnyoneWaits(reply: FastifyReply): AbortSignal {
+  const abandoned = new AbortController();
+  reply.raw.once("close", () => abandoned.abort());
+  return abandoned.signal;
+}
+
+/** A server that died could not say so. */
+function shown(verification: Verification): Verification {
+  if (verification.status !== "lost" || verification.problem !== undefined) return verification;
+  const detail = "The server that ran the verification has died or cannot reach the database: start it again.";
+  return { ...verification, problem: problemBody(new Problem(503, "unavailable", detail)) };
 }

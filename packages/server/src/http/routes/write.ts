@@ -9,13 +9,13 @@ import type { Recorded } from "../../log/append.ts";
 import { AppendError } from "../../log/errors.ts";
 import type { PreparedEvent } from "../../log/prepare.ts";
 import type { TenantLog } from "../../log/tenants.ts";
+import { Turns } from "../../log/turns.ts";
 import { bulkBody, jsonBody } from "../body.ts";
 import { type Intake, keyHeader, takeIn } from "../intake.ts";
 import { Problem, problemBody, problemOf } from "../problem.ts";
 import { receiptsOf, wantsReceipts } from "../receipts.ts";
 import { bulkSchema, recordSchema } from "../schemas/events.ts";
 import type { Services } from "../server.ts";
-import { Turns } from "../turns.ts";
 
 const MAX_EVENT_BODY_BYTES = 1024 * 1024;
 const MAX_BULK_BODY_BYTES = 16 * 1024 * 1024;
