@@ -273,7 +273,8 @@ begin
 end
 $$;
 
--- The tree (RFC 6962) recomputed from leaf_hash of all entries: every head's root and time, every kept tile.
+-- The tree (RFC 6962) recomputed from leaf_hash of all entries: every head's root and time, every kept tile; and published
+-- checkpoints against the heads that they are of. Their signatures PostgreSQL cannot check.
 create function tallystick.check_tree(log text)
 returns table (tenant text, seq bigint, id uuid, field text, stored text, expected text, detail text, next text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -417,6 +418,18 @@ begin
     return next;
   end if;
   return query
+    select named.tenant, c.size - 1, null::uuid, wrong.field, wrong.stored, wrong.expected,
+      format('the checkpoint of size %s of "%s" is not of the head of that size: who has it was shown another log', c.size, named.name),
+      format('select * from tallystick.checkpoints where log_id = %s and size = %s;', named.log_id, c.size)
+    from tallystick.checkpoints c
+    left join tallystick.heads h on h.log_id = c.log_id and h.size = c.size
+    cross join lateral (select format(E'%s\n%s\n%s\n\n', named.name, c.size, encode(h.root, 'base64')) as text offset 0) signed
+    cross join lateral (values
+      ('checkpoints.root', encode(c.root, 'hex'), encode(h.root, 'hex'), c.root is distinct from h.root),
+      ('checkpoints.note', split_part(c.note, E'\n\n', 1), rtrim(signed.text, E'\n'), c.root = h.root and not starts_with(c.note, signed.text))
+    ) as wrong (field, stored, expected, is_wrong)
+    where c.log_id = named.log_id and c.size <= named.size and wrong.is_wrong;
+  return query
     select named.tenant, null::bigint, null::uuid, 'tiles', format('%s/%s', t.level, t.index), null,
       format('tile %s/%s is beyond the end of "%s"', t.level, t.index, named.name),
       format('select level, index, root from tallystick.tiles where log_id = %s and level = %s order by index desc limit 10;', named.log_id, t.level)
@@ -553,7 +566,7 @@ $$;
 
 comment on function tallystick.check_leaf_hashes(text, bigint, bigint) is 'Rows: what is wrong with hashes, positions and times of a log (its name, slug or id).';
 comment on function tallystick.check_service_chains(text, text) is 'Rows: what is wrong with the chains of a log''s services, or of one.';
-comment on function tallystick.check_tree(text) is 'Rows: which heads and tiles of a log are not those of its entries.';
+comment on function tallystick.check_tree(text) is 'Rows: which heads, tiles and checkpoints of a log are not those of its entries.';
 comment on function tallystick.check_columns(text, bigint, bigint) is 'Rows: which columns of a log are not what its leaves say.';
 comment on function tallystick.check_openings(text) is 'Rows: which openings of a log do not make the commitments in its leaves.';
 comment on function tallystick.check_log(text) is 'Rows: everything that is wrong with a log. None: nothing was found wrong. See docs/auditor.md.';

@@ -833,6 +833,18 @@ begin
     return next;
   end if;
   return query
+    select named.tenant, c.size - 1, null::uuid, wrong.field, wrong.stored, wrong.expected,
+      format('the checkpoint of size %s of "%s" is not of the head of that size: who has it was shown another log', c.size, named.name),
+      format('select * from tallystick.checkpoints where log_id = %s and size = %s;', named.log_id, c.size)
+    from tallystick.checkpoints c
+    left join tallystick.heads h on h.log_id = c.log_id and h.size = c.size
+    cross join lateral (select format(E'%s\n%s\n%s\n\n', named.name, c.size, encode(h.root, 'base64')) as text offset 0) signed
+    cross join lateral (values
+      ('checkpoints.root', encode(c.root, 'hex'), encode(h.root, 'hex'), c.root is distinct from h.root),
+      ('checkpoints.note', split_part(c.note, E'\n\n', 1), rtrim(signed.text, E'\n'), c.root = h.root and not starts_with(c.note, signed.text))
+    ) as wrong (field, stored, expected, is_wrong)
+    where c.log_id = named.log_id and c.size <= named.size and wrong.is_wrong;
+  return query
     select named.tenant, null::bigint, null::uuid, 'tiles', format('%s/%s', t.level, t.index), null,
       format('tile %s/%s is beyond the end of "%s"', t.level, t.index, named.name),
       format('select level, index, root from tallystick.tiles where log_id = %s and level = %s order by index desc limit 10;', named.log_id, t.level)
@@ -842,7 +854,7 @@ end
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.check_tree(text) to tallystick_auditor;
-comment: Rows: which heads and tiles of a log are not those of its entries.
+comment: Rows: which heads, tiles and checkpoints of a log are not those of its entries.
 
 CREATE OR REPLACE FUNCTION tallystick.commitment_at(leaf jsonb, pointer text)
  RETURNS text

@@ -406,6 +406,34 @@ const TAMPERINGS: readonly Tampering[] = [
       ],
     }),
   },
+  ...[
+    ["root", "root = sha256('')", EMPTY_SHA256],
+    ["note", "note = replace(note, '200', '199')", "\n199\n"],
+  ].map(
+    ([field, change, stored]): Tampering => ({
+      name: `the ${field} of a checkpoint`,
+      tamper: async (victim) => {
+        await db.superuser.query(
+          `insert into tallystick.checkpoints (log_id, size, tenant_id, root, note)
+           select log_id, size, tenant_id, root, format(E'%s\\n%s\\n%s\\n\\n— key signature\\n', $2::text, size, encode(root, 'base64'))
+           from tallystick.heads where log_id = $1 and size > 0`,
+          [victim.log.logId, victim.log.name],
+        );
+        expect(await check(`check_tree('${victim.log.slug}')`)).toEqual([]);
+        await victim.set("checkpoints", "size = 200", change!);
+      },
+      named: async (victim) => ({
+        check_tree: [
+          {
+            seq: "199",
+            field: `checkpoints.${field}`,
+            stored: expect.stringContaining(stored!),
+            ...(field === "root" && { expected: await victim.stored("heads", "encode(root, 'hex')", "size = 200") }),
+          },
+        ],
+      }),
+    }),
+  ),
   {
     name: "a head in the middle taken away",
     tamper: (victim) => victim.remove("heads", "size = 200"),
