@@ -15,6 +15,7 @@ import type { Access, Gate, RequiredScope } from "./access.ts";
 import { documentApi } from "./openapi.ts";
 import { Problem, problemBody, problemOf } from "./problem.ts";
 import { apiKeyRoutes } from "./routes/api-keys.ts";
+import { exportRoutes } from "./routes/export.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
 import { logRoutes } from "./routes/log.ts";
 import { readRoutes } from "./routes/read.ts";
@@ -158,6 +159,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   app.after(() => {
     writeRoutes(app, services);
     readRoutes(app, services);
+    exportRoutes(app, services);
     receiptRoutes(app, services);
     logRoutes(app, services, options);
     verifyRoutes(app, services);

@@ -119,11 +119,17 @@ export class Reader {
    * twice: positions never change.
    */
   async page(
-    log: TenantLog,
+    log: LogIdentity,
     filter: Filter,
-    options: { order: Order; limit: number; after?: Cursor | undefined },
+    options: {
+      order: Order;
+      limit: number;
+      after?: Pick<Cursor, "seq"> | undefined;
+      /** With `asc`: positions from here on are not looked at. */
+      before?: number;
+    },
   ): Promise<Page> {
-    const { order, limit, after } = options;
+    const { order, limit, after, before } = options;
     const candidates = candidatesOf(log.logId, filter);
     return this.#database.read(log.tenantId, async (client) => {
       const found: Entry[] = [];
@@ -146,7 +152,7 @@ export class Reader {
             filter.from ?? null,
             order === "asc" && last !== undefined ? last + 1 : 0,
             filter.to ?? null,
-            order === "desc" && last !== undefined ? last : Number.MAX_SAFE_INTEGER,
+            (order === "desc" ? last : before) ?? Number.MAX_SAFE_INTEGER,
             order === "desc",
             wanted,
             candidates.allTerms,

@@ -135,7 +135,9 @@ export class Api {
             status: incoming.statusCode!,
             headers: incoming.headers,
             text: received,
-            body: (/json/.test(incoming.headers["content-type"] ?? "") ? JSON.parse(received) : undefined) as Body,
+            body: (received !== "" && /\bjson\b/.test(incoming.headers["content-type"] ?? "")
+              ? JSON.parse(received)
+              : undefined) as Body,
           });
         } catch (error) {
           reject(error);

@@ -1,0 +1,109 @@
+/**
+ * GET /v1/logs/export: entries as a file that proves itself.
+ */
+import { readFileSync } from "node:fs";
+import { Readable } from "node:stream";
+import { EVIDENCE_EXTENSION, EVIDENCE_MEDIA_TYPE, type EvidenceSelection } from "@tallystick/core/evidence";
+import type { FastifyInstance } from "fastify";
+import type { SignedCheckpoint } from "../../log/checkpoints.ts";
+import { AppendError } from "../../log/errors.ts";
+import { EvidenceReader, isRange } from "../../log/evidence.ts";
+import type { Filter } from "../../log/filter.ts";
+import type { LogIdentity } from "../../log/verify-entry.ts";
+import { Problem } from "../problem.ts";
+import { parseListQuery } from "../query.ts";
+import { exportSchema } from "../schemas/export.ts";
+import type { Services } from "../server.ts";
+
+const { version } = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8")) as {
+  version: string;
+};
+
+/** Parameters of the export that are no filter. */
+interface ExportQuery {
+  readonly format: string;
+  readonly tenant_id?: string;
+  readonly log?: string;
+  readonly tree_size?: string;
+  readonly from_seq?: string;
+  readonly to_seq?: string;
+}
+
+export function exportRoutes(app: FastifyInstance, services: Services): void {
+  app.get("/v1/logs/export", { schema: exportSchema, config: { scope: "export" } }, async (request, reply) => {
+    const query = request.query as ExportQuery & Record<string, string>;
+    const { format: _, tenant_id: __, log: slug, tree_size, from_seq, to_seq, ...parameters } = query;
+    const { filter } = parseListQuery(parameters, request.access.log.logId);
+    const log = await logOf(request.access.log, slug);
+    const evidence = new EvidenceReader(services);
+    const bounds = await evidence.bounds(log, filter);
+    const from = Math.max(bounds.from, Number(from_seq ?? 0));
+    const end = Math.min(bounds.to ?? Number.POSITIVE_INFINITY, Number(to_seq ?? Number.POSITIVE_INFINITY));
+    const checkpoint = await checkpointFor(log, end, tree_size);
+    const to = Math.min(end, checkpoint.size);
+    const plan = {
+      ...{ log, filter, checkpoint },
+      selection: selectionOf(filter, { ...parameters, from_seq, to_seq }, { from, to }),
+      witnessKeys: [],
+      createdAt: new Date().toISOString().replace("Z", "000Z"),
+      generator: `tallystick ${version}`,
+    };
+    const pieces = from < to ? await evidence.open(plan) : undefined;
+    if (pieces === undefined) {
+      throw new Problem(404, "not-found", "No entry that is signed matches: there is nothing to prove.");
+    }
+    reply
+      .type(EVIDENCE_MEDIA_TYPE)
+      .header("cache-control", "no-store")
+      .header("content-disposition", `attachment; filename="${fileNameOf(log, plan.selection)}"`);
+    if (request.method === "HEAD") {
+      await pieces.return(undefined);
+      return reply.send();
+    }
+    // A failure behind the first piece ends the connection: the client sees that the file was cut off.
+    return reply.send(Readable.from(pieces, { objectMode: false }));
+  });
+
+  async function logOf(current: LogIdentity, slug: string | undefined): Promise<LogIdentity> {
+    if (slug === undefined) return current;
+    const log = (await services.tenants.logs(current.tenantId)).find((one) => one.slug === slug);
+    if (log === undefined) throw new Problem(404, "not-found", `The tenant has no log "${slug}".`);
+    return log;
+  }
+
+  /** A kept one: the newest where it covers everything before `end`, as witnesses may have seen it; else a new one. */
+  async function checkpointFor(log: LogIdentity, end: number, treeSize: string | undefined): Promise<SignedCheckpoint> {
+    const { checkpoints } = services.signing;
+    const kept = await checkpoints.published(log, treeSize === undefined ? undefined : Number(treeSize));
+    if (treeSize !== undefined && kept === undefined) {
+      const errors = [{ path: "tree_size", message: "must be the size of a kept checkpoint, or be left out" }];
+      throw new Problem(404, "not-found", `No checkpoint of size ${treeSize} was kept.`, { errors });
+    }
+    if (kept !== undefined && (treeSize !== undefined || end <= kept.size)) return kept;
+    try {
+      return await checkpoints.publish(log);
+    } catch (error) {
+      // A log that may not be signed any more still has what was signed before.
+      if (kept !== undefined && error instanceof AppendError && error.code === "unsignable") return kept;
+      throw error;
+    }
+  }
+}
+
+function selectionOf(
+  filter: Filter,
+  asked: Readonly<Record<string, string | undefined>>,
+  { from, to }: { from: number; to: number },
+): EvidenceSelection {
+  const given = { ...asked, from: filter.from, to: filter.to };
+  const parameters = Object.fromEntries(
+    Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
+  if (isRange(filter)) return { kind: "range", from, to, asked: parameters };
+  return { kind: "filter", from, to, filter: parameters };
+}
+
+function fileNameOf({ name }: LogIdentity, { kind, from, to }: EvidenceSelection): string {
+  const log = name.slice(name.lastIndexOf("/") + 1);
+  return `${log}-${from}-${to - 1}${kind === "filter" ? "-filtered" : ""}${EVIDENCE_EXTENSION}`;
+}
