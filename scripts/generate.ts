@@ -14,6 +14,7 @@ import { startEmbeddedPostgres } from "@tallystick/server/db/embedded";
 import { migrateUp } from "@tallystick/server/db/migrate";
 import { buildServer, type Services } from "@tallystick/server/http/server";
 import pg from "pg";
+import { evidencePage } from "./evidence-page.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
@@ -21,6 +22,7 @@ const FILES: readonly { readonly path: string; readonly make: () => Promise<stri
   { path: ".env.example", make: async () => envExample() },
   { path: "openapi.json", make: openApi },
   { path: "packages/server/sql/schema.sql", make: schema },
+  { path: "packages/cli/assets/evidence-page.html", make: evidencePage },
 ];
 
 async function openApi(): Promise<string> {
