@@ -25,12 +25,16 @@ export interface Subject {
 
 export type RecordOptions = { readonly connections: number; readonly count: number } & Pick<
   Extract<LoadJob["send"], { kind: "single" | "bulk" }>,
-  "kind" | "shape"
+  "kind" | "shape" | "receipts"
 >;
 
 /** Runs `work` on a fresh server; afterwards the log's size must be what was acknowledged, neither more nor less. */
-export async function onFreshServer<T>(bench: Bench, work: (subject: Subject) => Promise<T>): Promise<T> {
-  const server = await startTallystick({ profileDir: bench.profileDir });
+export async function onFreshServer<T>(
+  bench: Bench,
+  work: (subject: Subject) => Promise<T>,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<T> {
+  const server = await startTallystick({ profileDir: bench.profileDir, settings });
   const load = new LoadGenerator();
   try {
     const sizeBefore = await server.size();
@@ -38,8 +42,8 @@ export async function onFreshServer<T>(bench: Bench, work: (subject: Subject) =>
     const result = await work({
       server,
       load,
-      record: async ({ kind, connections, count, shape }) => {
-        const report = await load.run(server.job(connections, { kind, first: recorded, count, shape }));
+      record: async ({ connections, ...send }) => {
+        const report = await load.run(server.job(connections, { ...send, first: recorded }));
         recorded += report.events;
         return report;
       },

@@ -10,7 +10,14 @@ export interface LoadJob {
   readonly connections: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly send:
-    | { readonly kind: "single" | "bulk"; readonly first: number; readonly count: number; readonly shape: EventShape }
+    | {
+        readonly kind: "single" | "bulk";
+        readonly first: number;
+        readonly count: number;
+        readonly shape: EventShape;
+        /** Asks for the receipt of each. */
+        readonly receipts?: boolean;
+      }
     | { readonly kind: "get"; readonly paths: readonly string[] };
 }
 
@@ -36,12 +43,14 @@ function requestsOf({ url, headers, send }: LoadJob): Buffer[] {
       `POST ${path} HTTP/1.1\r\n${common}Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
     );
   const { first, count, shape } = send;
+  const query = send.receipts ? "?receipt=true" : "";
   const event = (index: number) => JSON.stringify(eventAt(first + index, shape));
-  if (send.kind === "single") return Array.from({ length: count }, (_, index) => post("/v1/logs", event(index)));
+  if (send.kind === "single")
+    return Array.from({ length: count }, (_, index) => post(`/v1/logs${query}`, event(index)));
   return Array.from({ length: Math.ceil(count / BULK_EVENTS) }, (_, request) => {
     const from = request * BULK_EVENTS;
     const events = Array.from({ length: Math.min(BULK_EVENTS, count - from) }, (_, index) => event(from + index));
-    return post("/v1/logs/bulk", `{"events":[${events.join(",")}]}`);
+    return post(`/v1/logs/bulk${query}`, `{"events":[${events.join(",")}]}`);
   });
 }
 

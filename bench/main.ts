@@ -9,6 +9,8 @@ import { keys } from "./keys.ts";
 import { large } from "./large.ts";
 import { describeMachine, machineLine } from "./machine.ts";
 import { page } from "./page.ts";
+import { proofs } from "./proofs.ts";
+import { receipts } from "./receipts.ts";
 import { writeReport } from "./report.ts";
 import { type Result, textTable } from "./result.ts";
 import { single } from "./single.ts";
@@ -22,6 +24,8 @@ const BENCHMARKS: Readonly<Record<string, (bench: Bench) => Promise<Result[]>>> 
   snapshot,
   verify,
   page,
+  receipts,
+  proofs,
   large,
 };
 /** What runs when nothing is named: all but the one that takes an hour. */

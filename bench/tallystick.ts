@@ -29,8 +29,14 @@ export interface Tallystick {
   stop(): Promise<void>;
 }
 
-/** @param profileDir where the server's CPU profile is written when it ends. */
-export async function startTallystick({ profileDir }: { profileDir?: string | undefined } = {}): Promise<Tallystick> {
+/** @param profileDir where the server's CPU profile is written when it ends. @param settings beside the defaults. */
+export async function startTallystick({
+  profileDir,
+  settings = {},
+}: {
+  profileDir?: string | undefined;
+  settings?: Readonly<Record<string, string>>;
+} = {}): Promise<Tallystick> {
   const place = await mkdtemp(join(tmpdir(), "tallystick-bench-"));
   await chmod(place, 0o711); // run by root, PostgreSQL has a user of its own, who has to pass through
   const dataDir = join(place, "data");
@@ -39,7 +45,14 @@ export async function startTallystick({ profileDir }: { profileDir?: string | un
     args: ["serve"],
     nodeOptions: profileDir === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`],
     // Nothing else of ours: a DATABASE_URL that happens to be set would be measured instead.
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, PORT: "0", DATA_DIR: dataDir, LOG_LEVEL: "WARNING" },
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      PORT: "0",
+      DATA_DIR: dataDir,
+      LOG_LEVEL: "WARNING",
+      ...settings,
+    },
     cwd: place,
   });
   let stopping = false;

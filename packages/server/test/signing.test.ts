@@ -322,7 +322,11 @@ describe("a database that is not what was signed", () => {
     await published(grown, 11);
     await grown.stop();
     const larger = await startTestServer({ ...databaseSettings(copy), ...signing, ...SETTINGS }, { dataDir });
-    await expectRefusal(larger, /was signed at size 6 .* (another root at that size|does not begin with the tree that was signed)/, 11);
+    await expectRefusal(
+      larger,
+      /was signed at size 6 .* (another root at that size|does not begin with the tree that was signed)/,
+      11,
+    );
   });
 
   test("a tail that is cut off while the server runs, and put back", async () => {
