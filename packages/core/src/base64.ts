@@ -1,10 +1,4 @@
-/** Bytes in standard, padded base64 (RFC 4648 section 4). */
-export function toBase64(bytes: Uint8Array): string {
-  let binary = "";
-  // In pieces: spreading a large array into one call overflows the stack.
-  for (let i = 0; i < bytes.length; i += 4096) binary += String.fromCharCode(...bytes.subarray(i, i + 4096));
-  return btoa(binary);
-}
+export { toBase64 } from "#to-base64";
 
 /**
  * The bytes that {@link toBase64} wrote. White space, missing padding and non-zero trailing bits are refused
