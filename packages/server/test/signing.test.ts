@@ -1,15 +1,15 @@
 /** What is signed, and what is not: keys, the sign-lock, restored copies, forks, successors. */
 
-import { generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { chmod, copyFile, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { openCheckpoint } from "@tallystick/core/checkpoint";
+import { openCheckpoint, signCheckpoint } from "@tallystick/core/checkpoint";
 import { parseReceipt, verifyReceipt } from "@tallystick/core/receipt";
-import { parseVerifierKey } from "@tallystick/core/verifier-key";
+import { noteSigner, parseVerifierKey } from "@tallystick/core/verifier-key";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { SignLock } from "../src/log/sign-lock.ts";
 import type { Api, Head, List } from "../src/testing/api.ts";
-import { checkLog, TestDatabase } from "../src/testing/log.ts";
+import { checkLog, reportOf, TestDatabase } from "../src/testing/log.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";
 
 const LOG = "/v1/tenants/default/log";
@@ -141,6 +141,35 @@ describe("checkpoints", () => {
       const { size } = verifyReceipt(body.receipt, { logKey }).checkpoint;
       expect((await servers[1]!.api.get(`${LOG}/consistency?from=${size}`)).status).toBe(200);
     }
+  });
+});
+
+describe("verification names a published checkpoint", () => {
+  test("that is of another tree, signed by another key, or was put there", async () => {
+    const database = await newDatabase();
+    const server = await startTestServer({ ...databaseSettings(database), ...SETTINGS });
+    await record(server.api, 3);
+    await published(server, 3);
+    await record(server.api, 2);
+    await published(server, 5);
+    await server.stop();
+    const log = (await database.tenants.find("default"))!;
+    expect((await reportOf(database, log)).problems).toEqual([]);
+    const forger = noteSigner(log.name, randomBytes(32));
+    const root = randomBytes(32);
+    const forged = signCheckpoint({ origin: log.name, size: 5, root }, [forger]);
+    await database.tamper("update tallystick.checkpoints set root = $1, note = $2 where size = 5", [root, forged]);
+    await database.tamper(
+      "update tallystick.checkpoints set note = replace(note, E'\\n3\\n', E'\\n4\\n') where size = 3",
+    );
+    const { rows } = await database.superuser.query(
+      "select encode(root, 'hex') as root from tallystick.heads where size = 5",
+    );
+    expect((await reportOf(database, log)).problems).toMatchObject([
+      { seq: 2, kind: "checkpoint", field: "note", detail: expect.stringContaining("not signed by the log's key") },
+      { seq: 4, kind: "checkpoint", field: "root", stored: root.toString("hex"), expected: rows[0].root },
+      { seq: 4, kind: "checkpoint", field: "note", stored: expect.stringContaining(log.name) },
+    ]);
   });
 });
 

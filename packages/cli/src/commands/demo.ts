@@ -1,11 +1,13 @@
 /**
  * `tallystick demo`: records, lets a superuser change one byte behind the server's back, and shows the verification name it.
  */
-import { createHash } from "node:crypto";
 import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { styleText } from "node:util";
+import { toHex } from "@tallystick/core/hex";
+import { parseReceipt, verifyReceipt } from "@tallystick/core/receipt";
+import { parseVerifierKey } from "@tallystick/core/verifier-key";
 import { loadConfig } from "@tallystick/server/config";
 import { dataFiles } from "@tallystick/server/db/embedded-cluster";
 import { verifyDatabase } from "@tallystick/server/log/verify";
@@ -40,6 +42,7 @@ interface Head {
   readonly id: string;
   readonly seq: number;
   readonly leaf_hash: string;
+  readonly receipt: string;
 }
 
 export function demoCommand(): Command {
@@ -83,10 +86,12 @@ async function play(server: RunningServer): Promise<void> {
   say(`   ready at ${url}`);
   const api = new Api(url, { authorization: `Bearer ${credentials.api_key}` });
 
-  step(2, "Events, recorded over HTTP");
+  step(2, "Events, recorded over HTTP; each answer carries a receipt, which the client keeps");
+  const vkey = (await api.text("/v1/tenants/default/log/vkey")).trim();
+  say(`   the log's verifier key: ${vkey}`);
   const heads: Head[] = [];
   for (const event of EVENTS) {
-    const head = await api.request<Head>("POST", "/v1/logs", event);
+    const head = await api.request<Head>("POST", "/v1/logs?receipt=true", event);
     heads.push(head);
     say(
       `   seq ${head.seq}  ${event.action.padEnd(14)}  by ${event.actor.id.padEnd(5)}  leaf hash ${dim(head.leaf_hash)}`,
@@ -94,16 +99,14 @@ async function play(server: RunningServer): Promise<void> {
   }
 
   const victim = heads[VICTIM]!;
-  step(3, `The entry at seq ${victim.seq}: the bytes that were hashed, and their hash`);
-  const { leaf, leaf_hash } = await api.request<{ leaf: string; leaf_hash: string }>("GET", `/v1/logs/${victim.id}`);
-  say(`   ${leaf}`);
-  const recomputed = createHash("sha256").update("\0").update(leaf).digest("hex");
-  expectThat(
-    recomputed === leaf_hash && leaf_hash === victim.leaf_hash,
-    "the leaf does not have the hash that the server answered",
-  );
-  say(`   SHA-256(0x00 || leaf) = ${recomputed}`);
-  say("   computed here, and equal to what the server answered when the event was recorded");
+  step(3, `The receipt of seq ${victim.seq}, verified here: with the verifier key and nothing else`);
+  const logKey = parseVerifierKey(vkey);
+  const proved = verifyReceipt(victim.receipt, { logKey });
+  say(`   ${proved.leafText}`);
+  say(`   SHA-256(0x00 || leaf) = ${toHex(proved.leafHash)}`);
+  expectThat(toHex(proved.leafHash) === victim.leaf_hash, "the receipt is of another leaf than the answer");
+  say(`   is at index ${proved.index} of the tree of ${proved.checkpoint.size} whose root the log's key has signed:`);
+  for (const line of parseReceipt(victim.receipt).checkpoint.trimEnd().split("\n")) say(`     ${dim(line)}`);
 
   step(4, "Verification of the whole log, from the database");
   const before = await verify(credentials.database_url);
@@ -131,6 +134,12 @@ async function play(server: RunningServer): Promise<void> {
   const others = after.flatMap(({ problems }) => problems).filter(({ seq }) => seq !== null && seq !== victim.seq);
   expectThat(others.length === 0, "entries that nobody changed were named as well");
   say(styleText("green", `\nFound: seq ${victim.seq}, ${victim.id}, and no other.`, { stream: process.stdout }));
+
+  step(8, "The receipt, which no superuser can reach, still says what was recorded");
+  const { leafText } = verifyReceipt(victim.receipt, { logKey });
+  expectThat(leafText.includes(ORIGINAL), "the receipt does not hold what was recorded");
+  say(`   ${ORIGINAL}, signed by the log at size ${proved.checkpoint.size}. Had the whole log been rewritten to fit`);
+  say("   the change, this is what would contradict it.");
 }
 
 /** What someone with every right on the database can do, and what it takes. */

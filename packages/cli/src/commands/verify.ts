@@ -197,6 +197,7 @@ function statementFor({ log }: VerifyReport, { seq, kind }: VerifyProblem): stri
   if (kind === "enforcement") return "select * from enforcement_gaps()";
   if (kind === "opening" && seq !== null) return `select * from openings where ${ofLog} and seq = ${seq}`;
   if (kind === "missing" && seq !== null) return `select * from check_leaf_hashes('${log}', ${seq})`;
+  if (kind === "checkpoint") return `select * from check_tree('${log}')`;
   if (seq !== null) {
     return `select seq, id, recorded_at, encode(leaf_hash, 'hex') as leaf_hash, leaf from entries where ${ofLog} and seq = ${seq}`;
   }

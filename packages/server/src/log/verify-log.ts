@@ -5,6 +5,7 @@
 import { TILE_WIDTH } from "@tallystick/core/tree";
 import { inThreads, readAhead, type Threads } from "./verify-batches.ts";
 import { ChainCheck } from "./verify-chains.ts";
+import { checkCheckpoints } from "./verify-checkpoints.ts";
 import type { CleanBatch } from "./verify-clean.ts";
 import type { CheckedEntry, LogIdentity } from "./verify-entry.ts";
 import { checkOpenings } from "./verify-openings.ts";
@@ -99,7 +100,10 @@ class Verification {
     this.#walk.reportMissing();
     this.#tree.finish();
     this.#chains.finish(services, serviceId);
-    if (wholeLog) await checkStrays(this.#snapshot, this.#log, spans, this.#size, this.#problems);
+    if (wholeLog) {
+      await checkStrays(this.#snapshot, this.#log, spans, this.#size, this.#problems);
+      await checkCheckpoints(this.#snapshot, this.#log, this.#problems);
+    }
     return {
       ok: this.#problems.count === 0,
       tenant: this.#log.slug,

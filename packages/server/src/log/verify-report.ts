@@ -20,6 +20,8 @@ export type ProblemKind =
   | "order"
   | "tile"
   | "head"
+  /** A published checkpoint is not of the log, or not signed by its key. */
+  | "checkpoint"
   /** A service's chain is broken. */
   | "chain"
   | "service_head"
