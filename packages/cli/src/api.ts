@@ -65,12 +65,40 @@ export class Api {
     return this.#send("GET", path);
   }
 
+  /**
+   * The answer to a GET as it arrives. Throws as {@link request}; reading it throws a {@link CliError} where the connection
+   * ends before the answer does.
+   */
+  async download(path: string): Promise<AsyncIterable<Uint8Array>> {
+    const { body } = await this.#ask("GET", path);
+    const server = this.#url;
+    return (async function* () {
+      try {
+        for await (const chunk of body ?? []) yield chunk as Uint8Array;
+      } catch (cause) {
+        const reason = messageOf((cause as Error).cause ?? cause);
+        throw new CliError(`${server} did not send all of its answer (${reason}): look at its log, and ask again`, {
+          cause,
+        });
+      }
+    })();
+  }
+
   async #send(
     method: Method,
     path: string,
     body?: unknown,
     headers: Readonly<Record<string, string>> = {},
   ): Promise<string> {
+    return (await this.#ask(method, path, body, headers)).text();
+  }
+
+  async #ask(
+    method: Method,
+    path: string,
+    body?: unknown,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Response> {
     let response: Response;
     try {
       response = await fetch(this.#url + path, {
@@ -85,9 +113,8 @@ export class Api {
         { cause },
       );
     }
-    const text = await response.text();
-    if (!response.ok) throw new CliError(problemText(response, text));
-    return text;
+    if (!response.ok) throw new CliError(problemText(response, await response.text()));
+    return response;
   }
 }
 

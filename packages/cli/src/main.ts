@@ -7,6 +7,7 @@ import { Command, CommanderError } from "commander";
 import { apiKeysCommand } from "./commands/api-keys.ts";
 import { configCommand } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { exportCommand } from "./commands/export.ts";
 import { logCommand } from "./commands/log.ts";
 import { migrateCommand } from "./commands/migrate.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -31,6 +32,7 @@ const program = new Command("tallystick")
   .addCommand(serveCommand())
   .addCommand(migrateCommand())
   .addCommand(verifyCommand())
+  .addCommand(exportCommand())
   .addCommand(demoCommand())
   .addCommand(sqlCommand())
   .addCommand(logCommand())

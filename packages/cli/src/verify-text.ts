@@ -12,6 +12,8 @@ export function tenantOf({ tenant, log }: VerifyReport): string {
   return (tenant as string | undefined) ?? log.slice(log.lastIndexOf("/") + 1);
 }
 
+type AnyProblem = Pick<VerifyProblem, "field" | "stored" | "expected" | "detail"> & { readonly kind: string };
+
 /** One report. `next` adds a command for each entry that is named. */
 export function reportLines(report: VerifyReport, next?: NextCommand): string[] {
   const { ok, log, size, root, checked, erased, problems } = report;
@@ -36,7 +38,8 @@ function headingOf(report: VerifyReport, { seq, id }: VerifyProblem): string {
   return `    tenant ${tenantOf(report)}, seq ${seq}${id === null ? "" : `, id ${id}`}`;
 }
 
-function problemLines({ kind, field, stored, expected, detail }: VerifyProblem): string[] {
+/** What is wrong, with the values that do not agree. */
+export function problemLines({ kind, field, stored, expected, detail }: AnyProblem): string[] {
   const lines = [`      ${kind}${field === undefined ? "" : ` (${field})`}: ${visible(detail)}`];
   if (stored !== undefined) lines.push(`        stored   ${visible(stored)}`);
   if (expected !== undefined) lines.push(`        expected ${visible(expected)}`);

@@ -51,7 +51,7 @@ function headlineOf({ verdict, entries, findings, obstacles, key, log }: Evidenc
       }
     : {
         headline: "Everything fits, by the file's own key",
-        summary: `${them} exactly what was signed with the key that the file names. Whether that is the key of ${log} only you can say: compare it below.`,
+        summary: `${them} exactly what was signed with the key that the file names. Whether that is the key of ${log} only you can say: compare it with one that you have from elsewhere.`,
       };
 }
 
@@ -204,7 +204,7 @@ function attacksOn(report: EvidenceReport): AttackAnswer[] {
       by:
         witnessed.length > 0
           ? "the witness cosigns one history only; compare the checkpoint with theirs"
-          : "compare the checkpoint below with another auditor's: with the same size it must have the same root",
+          : "compare the checkpoint with another auditor's: with the same size it must have the same root",
     },
     {
       attack: "The end of the log was cut off, or a backup was restored",

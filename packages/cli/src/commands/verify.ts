@@ -14,10 +14,9 @@ import { CliError, describeError } from "../errors.ts";
 import { note, print, printJson } from "../output.ts";
 import { progressLine } from "../progress.ts";
 import { ownCommand, shellWord } from "../shell.ts";
+import { EXIT } from "../verify-exit.ts";
+import { trustOf, verifyFiles } from "../verify-files.ts";
 import { type NextCommand, reportLines, tenantOf } from "../verify-text.ts";
-
-/** For scripts: never to be confused with each other. */
-const EXIT = { good: 0, tampered: 1, notChecked: 2 } as const;
 
 // A small log is done by then; of a large one something is heard every second.
 const FIRST_WAIT_SECONDS = 2;
@@ -30,11 +29,18 @@ interface Options {
   readonly tenant?: string;
   readonly service?: string;
   readonly json?: true;
+  readonly key?: string;
+  readonly witness?: readonly string[];
+  readonly quorum?: string;
 }
 
 export function verifyCommand(): Command {
   return new Command("verify")
-    .description("check every entry, every service's chain and the tree; name what was changed")
+    .description("check every entry, every service's chain and the tree, or a file of evidence; name what was changed")
+    .argument(
+      "[file...]",
+      "evidence, a page with evidence, or a receipt: checked alone, with no server and no database",
+    )
     .option("--database <url>", "a database; default: that of the settings, or the server's own in DATA_DIR")
     .addOption(
       new Option("--server <url>", "ask a server to check itself, which takes its word for it").conflicts("database"),
@@ -42,6 +48,9 @@ export function verifyCommand(): Command {
     .option("--api-key <key>", "with --server: a key with scope verify; default: API_KEY, else credentials.json")
     .option("--tenant <id or slug>", "one tenant; default: all in a database, the key's own at a server")
     .option("--service <id>", "one service's chain")
+    .option("--key <vkey>", "with files: the log's key, from a source that you trust; else that of the file itself")
+    .option("--witness <vkey>", "with files: the key of a witness that you trust; may be repeated", collect)
+    .option("--quorum <n>", "with files: how many of these witnesses must have cosigned")
     .option("--json", "print the reports as JSON")
     .addHelpText(
       "after",
@@ -51,11 +60,12 @@ Exits with 0 where all is good, 1 where tampering was found, 2 where it could no
 Examples:
   $ tallystick verify
   $ tallystick verify --tenant acme --service orders
+  $ tallystick verify march.evidence.ndjson --key "$(cat acme.vkey)"
   $ tallystick verify --database postgres://tallystick_auditor:secret@db/tallystick --json`,
     )
-    .action(async (options: Options) => {
+    .action(async (files: readonly string[], options: Options) => {
       try {
-        process.exitCode = await verify(options);
+        process.exitCode = files.length > 0 ? await verifyFilesOf(files, options) : await verify(options);
       } catch (error) {
         note(`tallystick: could not check: ${describeError(error)}`);
         process.exitCode = EXIT.notChecked;
@@ -63,7 +73,22 @@ Examples:
     });
 }
 
+function collect(value: string, others: readonly string[] = []): readonly string[] {
+  return [...others, value];
+}
+
+function verifyFilesOf(files: readonly string[], options: Options): Promise<number> {
+  const { database, server, tenant, service, json, ...trust } = options;
+  if ([database, server, tenant, service].some((other) => other !== undefined)) {
+    throw new CliError("a file is checked alone: leave out --database, --server, --tenant and --service");
+  }
+  return verifyFiles(files, trustOf(trust), json === true);
+}
+
 async function verify(options: Options): Promise<number> {
+  if ([options.key, options.witness, options.quorum].some((one) => one !== undefined)) {
+    throw new CliError("--key, --witness and --quorum are for files: name one");
+  }
   const reports: VerifyReport[] = [];
   const show = (report: VerifyReport, next: NextCommand) => {
     reports.push(report);

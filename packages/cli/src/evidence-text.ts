@@ -1,0 +1,70 @@
+/** What came of the check of a file, as lines for people. */
+import type { EvidenceReport } from "@tallystick/core/evidence-report";
+import { type AttackAnswer, evidenceWords } from "@tallystick/core/evidence-words";
+import { ownCommand } from "./shell.ts";
+import { visible } from "./table.ts";
+import type { ReceiptReport } from "./verify-receipt.ts";
+import { problemLines } from "./verify-text.ts";
+
+const VERDICTS = { good: "good", tampered: "BAD ", unchecked: "?   " } as const;
+const ANSWERS: Record<AttackAnswer["answer"], string> = {
+  ruled_out: "ruled out",
+  if_key: "ruled out if the key is the log's",
+  not_ruled_out: "NOT ruled out",
+};
+
+export function evidenceLines(file: string, report: EvidenceReport): string[] {
+  const { verdict, log, entries, checkpoint, key, findings } = report;
+  const words = evidenceWords(report);
+  const lines = [
+    `${VERDICTS[verdict]}  ${file}  ${visible(log)}  ${entries} ${entries === 1 ? "entry" : "entries"}`,
+    ...(checkpoint === undefined ? [] : [`      size ${checkpoint.size}, root ${checkpoint.root}`]),
+    ...(key === undefined
+      ? []
+      : [`      by the key ${key.verifierKey}${key.source === "file" ? " (the file's own)" : ""}`]),
+  ];
+  let shown: number | null | undefined;
+  for (const finding of findings) {
+    const { seq, id } = finding;
+    if (seq === null || seq !== shown) {
+      const entry = seq === null ? "" : `, seq ${seq}${id === null ? "" : `, id ${visible(id)}`}`;
+      lines.push(`    log ${visible(log)}${entry}`);
+    }
+    shown = seq;
+    lines.push(...problemLines(finding));
+  }
+  lines.push(...listed("Proved", words.proved), ...listed("Not proved", words.notProved));
+  if (words.attacks.length > 0) lines.push("", "If this had happened:");
+  for (const { attack, answer, by } of words.attacks) lines.push(`  ${attack}: ${ANSWERS[answer]} (${visible(by)})`);
+  lines.push("", visible(`${verdict === "tampered" ? "TAMPERING FOUND" : words.headline}. ${words.summary}`));
+  const next = nextStep(report);
+  if (next !== undefined) lines.push(next);
+  return lines;
+}
+
+function listed(title: string, sentences: readonly string[]): string[] {
+  return sentences.length === 0 ? [] : ["", `${title}:`, ...sentences.map((sentence) => `  - ${visible(sentence)}`)];
+}
+
+function nextStep({ verdict, key, log, obstacles }: EvidenceReport): string | undefined {
+  const tenant = log.slice(log.lastIndexOf("/") + 1).replace(/\.\d+$/, "");
+  if (verdict === "tampered") {
+    if (!/^[a-z0-9-]{1,63}$/.test(tenant)) return undefined;
+    return `Next: was the log changed, or only this file? ${ownCommand(`verify --tenant ${tenant}`)}`;
+  }
+  if (obstacles.some(({ code }) => code === "incomplete")) return "Next: export it again.";
+  if (key?.source === "file") return "Next: check it with a key from a source that you trust, by --key.";
+  return undefined;
+}
+
+export function receiptLines(file: string, report: ReceiptReport): string[] {
+  const { verdict, log, seq, detail, checkpoint, leaf, cosignatures } = report;
+  return [
+    `${VERDICTS[verdict]}  ${file}  ${visible(log)}${seq === null ? "" : `  seq ${seq}`}`,
+    ...(checkpoint === undefined ? [] : [`      size ${checkpoint.size}, root ${checkpoint.root}`]),
+    ...cosignatures.map(({ name, time }) => `      cosigned by ${name} at ${new Date(time * 1_000).toISOString()}`),
+    ...(leaf === undefined ? [] : [`      ${visible(leaf)}`]),
+    "",
+    `${verdict === "tampered" ? "TAMPERING FOUND: " : verdict === "unchecked" ? "Could not be checked: " : "All good: "}${visible(detail)}.`,
+  ];
+}

@@ -1,0 +1,2 @@
+/** Exit codes of every check, for scripts: never to be confused with each other. */
+export const EXIT = { good: 0, tampered: 1, notChecked: 2 } as const;
