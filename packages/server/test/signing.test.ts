@@ -302,7 +302,12 @@ describe("a database that is not what was signed", () => {
     await record(restored.api, 2);
     await published(restored, 3);
     await until(async () => (await restored.api.get("/health/ready")).status === 200);
-    // What was in the old log is still found by id, with its proof.
+    // What was in the old log is still there, with its proof.
+    expect((await restored.api.listAll({ log: "default" })).map(({ seq }) => seq)).toEqual([3, 2, 1, 0]);
+    expect(
+      (await restored.api.post<{ ok: boolean; size: number }>("/v1/admin/verify-chain?log=default", undefined)).body,
+    ).toMatchObject({ ok: true, size: 4 });
+    expect((await restored.api.get("/v1/logs?log=default.9")).body.errors).toMatchObject([{ path: "log" }]);
     const old = await newestCheckpoint(restored.api, "/v1/tenants/default/logs/default");
     expect(old.size).toBe(4);
     await checkLog(backup.database, (await backup.tenants.find("default"))!);

@@ -10,6 +10,7 @@ import { AppendError } from "../../log/errors.ts";
 import { EvidenceReader, isRange } from "../../log/evidence.ts";
 import type { Filter } from "../../log/filter.ts";
 import type { LogIdentity } from "../../log/verify-entry.ts";
+import { logOf } from "../log-of.ts";
 import { Problem } from "../problem.ts";
 import { parseListQuery } from "../query.ts";
 import { exportSchema } from "../schemas/export.ts";
@@ -34,7 +35,7 @@ export function exportRoutes(app: FastifyInstance, services: Services): void {
     const query = request.query as ExportQuery & Record<string, string>;
     const { format: _, tenant_id: __, log: slug, tree_size, from_seq, to_seq, ...parameters } = query;
     const { filter } = parseListQuery(parameters, request.access.log.logId);
-    const log = await logOf(request.access.log, slug);
+    const log = await logOf(services.tenants, request.access.log, slug);
     const evidence = new EvidenceReader(services);
     const bounds = await evidence.bounds(log, filter);
     const from = Math.max(bounds.from, Number(from_seq ?? 0));
@@ -63,13 +64,6 @@ export function exportRoutes(app: FastifyInstance, services: Services): void {
     // A failure behind the first piece ends the connection: the client sees that the file was cut off.
     return reply.send(Readable.from(pieces, { objectMode: false }));
   });
-
-  async function logOf(current: LogIdentity, slug: string | undefined): Promise<LogIdentity> {
-    if (slug === undefined) return current;
-    const log = (await services.tenants.logs(current.tenantId)).find((one) => one.slug === slug);
-    if (log === undefined) throw new Problem(404, "not-found", `The tenant has no log "${slug}".`);
-    return log;
-  }
 
   /** A kept one: the newest where it covers everything before `end`, as witnesses may have seen it; else a new one. */
   async function checkpointFor(log: LogIdentity, end: number, treeSize: string | undefined): Promise<SignedCheckpoint> {

@@ -12,8 +12,8 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { AppendError } from "../../log/errors.ts";
 import { LogReader } from "../../log/log-reader.ts";
 import { type Successor, succeedLog } from "../../log/succeed.ts";
-import type { LogIdentity } from "../../log/verify-entry.ts";
 import { jsonBody } from "../body.ts";
+import { logOf } from "../log-of.ts";
 import { Problem } from "../problem.ts";
 import { listLogsSchema, logSchema, succeedSchema } from "../schemas/log.ts";
 import type { HttpOptions, Services } from "../server.ts";
@@ -36,13 +36,8 @@ export function logRoutes(app: FastifyInstance, services: Services, { publicLog 
       .header("cache-control", `${publicLog ? "public" : "private"}, max-age=${seconds}${more}`)
       .header("vary", "authorization, x-api-key, x-admin-token, accept-encoding");
 
-  async function logOf(request: FastifyRequest): Promise<LogIdentity> {
-    const { log: slug } = request.params as { log?: string };
-    if (slug === undefined) return request.access.log;
-    const log = (await tenants.logs(request.access.log.tenantId)).find((one) => one.slug === slug);
-    if (log === undefined) throw new Problem(404, "not-found", `The tenant has no log "${slug}".`);
-    return log;
-  }
+  const logIn = (request: FastifyRequest) =>
+    logOf(tenants, request.access.log, (request.params as { log?: string }).log);
 
   for (const { prefix, current } of PREFIXES) {
     app.get(
@@ -51,7 +46,7 @@ export function logRoutes(app: FastifyInstance, services: Services, { publicLog 
       async (request, reply) => {
         const { size } = request.query as { size?: string };
         const { checkpoints } = services.signing;
-        const log = await logOf(request);
+        const log = await logIn(request);
         const kept = await checkpoints.published(log, size === undefined ? undefined : Number(size));
         if (kept === undefined && size !== undefined) {
           throw new Problem(404, "not-found", `No checkpoint of size ${size} was kept.`);
@@ -64,7 +59,7 @@ export function logRoutes(app: FastifyInstance, services: Services, { publicLog 
     app.get(`${prefix}/vkey`, { schema: logSchema("vkey", current), config: open }, async (request, reply) =>
       cached(reply, 3_600)
         .type(TEXT)
-        .send(`${vkey((await logOf(request)).name)}\n`),
+        .send(`${vkey((await logIn(request)).name)}\n`),
     );
 
     app.get(
@@ -72,7 +67,7 @@ export function logRoutes(app: FastifyInstance, services: Services, { publicLog 
       { schema: logSchema("consistency", current), config: open },
       async (request, reply) => {
         const { checkpoints, tiles } = services.signing;
-        const log = await logOf(request);
+        const log = await logIn(request);
         const query = request.query as { from: string; to?: string };
         const newest = (await checkpoints.published(log)) ?? (await checkpoints.publish(log));
         const to = query.to === undefined ? newest.size : Number(query.to);
@@ -107,7 +102,7 @@ export function logRoutes(app: FastifyInstance, services: Services, { publicLog 
       if (tile === undefined) throw noTile(path);
       // Entries are for readers, whatever else is public.
       if (tile.level === "entries") request.access = await gate.check(request, "read");
-      const data = await new LogReader(database, services.signing.tiles).tile(await logOf(request), tile);
+      const data = await new LogReader(database, services.signing.tiles).tile(await logIn(request), tile);
       if (data === undefined) throw noTile(path);
       cached(reply, 31_536_000, ", immutable").type(BYTES);
       const zip = tile.level === "entries" && /\bgzip\b/.test(String(request.headers["accept-encoding"] ?? ""));

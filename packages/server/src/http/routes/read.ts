@@ -4,6 +4,7 @@
 import { toHex } from "@tallystick/core/hex";
 import type { FastifyInstance } from "fastify";
 import { type Entry, Reader } from "../../log/reader.ts";
+import { logOf } from "../log-of.ts";
 import { Problem } from "../problem.ts";
 import { encodeCursor, parseListQuery } from "../query.ts";
 import { getEntrySchema, listEntriesSchema } from "../schemas/entries.ts";
@@ -11,17 +12,20 @@ import type { Services } from "../server.ts";
 
 const config = { scope: "read" } as const;
 
-export function readRoutes(app: FastifyInstance, { database }: Services): void {
+export function readRoutes(app: FastifyInstance, { database, tenants }: Services): void {
   const reader = new Reader(database);
 
   app.get("/v1/logs", { schema: listEntriesSchema, config }, async (request, reply) => {
-    const { log } = request.access;
-    const query = request.query as Record<string, string>;
+    const { log: slug, ...query } = request.query as Record<string, string>;
+    const log = await logOf(tenants, request.access.log, slug);
     const { filter, order, limit, after } = parseListQuery(query, log.logId);
     const { entries, next } = await reader.page(log, filter, { order, limit, after });
     const cursor = next === undefined ? null : encodeCursor(next);
     if (cursor !== null) {
-      reply.header("link", `</v1/logs?${new URLSearchParams({ ...query, cursor })}>; rel="next"`);
+      reply.header(
+        "link",
+        `</v1/logs?${new URLSearchParams({ ...query, ...(slug !== undefined && { log: slug }), cursor })}>; rel="next"`,
+      );
     }
     return { data: entries.map(summary), next_cursor: cursor };
   });

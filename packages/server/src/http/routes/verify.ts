@@ -7,6 +7,7 @@ import { type Job, VerificationJobs } from "../../log/verification-jobs.ts";
 import { type Verification, Verifications } from "../../log/verifications.ts";
 import { Verifier } from "../../log/verifier.ts";
 import type { VerifyReport } from "../../log/verify-report.ts";
+import { logOf } from "../log-of.ts";
 import { preferredWait, type Wait } from "../prefer.ts";
 import { Problem, problemBody, problemOf } from "../problem.ts";
 import { getVerificationSchema, listVerificationsSchema, verifySchema } from "../schemas/verify.ts";
@@ -14,7 +15,7 @@ import type { Services } from "../server.ts";
 
 const config = { scope: "verify" } as const;
 
-export function verifyRoutes(app: FastifyInstance, { database }: Services): void {
+export function verifyRoutes(app: FastifyInstance, { database, tenants }: Services): void {
   const verifier = new Verifier(database);
   const verifications = new Verifications(database);
   const jobs = new VerificationJobs({
@@ -35,8 +36,8 @@ export function verifyRoutes(app: FastifyInstance, { database }: Services): void
     "/v1/admin/verify-chain",
     { schema: verifySchema, config },
     async (request, reply): Promise<VerifyReport | Verification> => {
-      const { log } = request.access;
-      const { service_id: serviceId } = request.query as { service_id?: string };
+      const { service_id: serviceId, log: slug } = request.query as { service_id?: string; log?: string };
+      const log = await logOf(tenants, request.access.log, slug);
       const wait = preferredWait(request);
       if (wait === undefined) return verifier.verify(log, { serviceId, signal: whileAnyoneWaits(reply) });
       return answerWithin(wait, await jobs.start(log, serviceId), request, reply);

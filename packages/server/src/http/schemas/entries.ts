@@ -3,7 +3,7 @@
  */
 import { ACTOR_TYPES, OPERATIONS, OUTCOMES, SEVERITIES } from "@tallystick/core/event";
 import { event } from "./events.ts";
-import { hex, problems, seq, strict, tenantParameter, text, time, uuid } from "./shared.ts";
+import { hex, logParameter, problems, seq, strict, tenantParameter, text, time, uuid } from "./shared.ts";
 
 const entryFields = {
   id: uuid,
@@ -58,6 +58,7 @@ export const listEntriesSchema = {
     ...strict,
     properties: {
       ...tenantParameter,
+      ...logParameter,
       ...filterParameters,
       order: { type: "string", enum: ["asc", "desc"], description: "By position; desc unless given" },
       limit: { type: "string", pattern: "^[0-9]+$", description: "1 to 1000; 50 unless given" },

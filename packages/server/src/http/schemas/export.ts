@@ -3,7 +3,7 @@
  */
 import { EVIDENCE_MEDIA_TYPE } from "@tallystick/core/evidence";
 import { filterParameters } from "./entries.ts";
-import { problems, strict, tenantParameter } from "./shared.ts";
+import { logParameter, problems, strict, tenantParameter } from "./shared.ts";
 
 /** What entries can be exported as. */
 export const EXPORT_FORMATS = ["evidence"] as const;
@@ -26,7 +26,7 @@ export const exportSchema = {
       from_seq: { ...position, description: "From this position on" },
       to_seq: { ...position, description: "Before this position" },
       tree_size: { ...position, description: "Prove by the kept checkpoint of this size; else by a new one" },
-      log: { type: "string", description: "One of the tenant's logs, by slug (see listLogs); else the current one" },
+      ...logParameter,
     },
   },
   response: {

@@ -50,3 +50,8 @@ export const listOf = (items: object) => ({
   required: ["data"],
   properties: { data: { type: "array", items } },
 });
+
+/** Of a log that has been succeeded. */
+export const logParameter = {
+  log: { type: "string", description: "Slug of one of the tenant's logs; its current one unless given: see listLogs" },
+} as const;

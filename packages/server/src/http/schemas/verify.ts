@@ -1,7 +1,7 @@
 /**
  * Schemas of the routes that verify.
  */
-import { hex, listOf, problem, problems, strict, tenantParameter, text, time, uuid } from "./shared.ts";
+import { hex, listOf, logParameter, problem, problems, strict, tenantParameter, text, time, uuid } from "./shared.ts";
 
 const report = {
   type: "object",
@@ -72,7 +72,7 @@ export const verifySchema = {
   description:
     "Answers when it is done, and gives up when the client goes away. With `Prefer: wait=<seconds>` (0 to 600; `respond-async` is 0) it goes on as a job, and what is not done in time is answered 202 with its Location.",
   tags: ["verification"],
-  querystring: { ...strict, properties: { ...tenantParameter, service_id: text } },
+  querystring: { ...strict, properties: { ...tenantParameter, ...logParameter, service_id: text } },
   headers: { type: "object", properties: { prefer: { type: "string", description: "RFC 7240: wait, respond-async" } } },
   response: { 200: report, 202: verification, ...problems(400, 401, 403, 404, 429, 503) },
 };
