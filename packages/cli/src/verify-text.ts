@@ -16,10 +16,15 @@ type AnyProblem = Pick<VerifyProblem, "field" | "stored" | "expected" | "detail"
 
 /** One report. `next` adds a command for each entry that is named. */
 export function reportLines(report: VerifyReport, next?: NextCommand): string[] {
-  const { ok, log, size, root, checked, erased, problems } = report;
+  const { ok, log, size, root, checked, erased, signatures, problems } = report;
   const entries = `${checked} of ${size} ${size === 1 ? "entry" : "entries"} checked`;
   const gone = erased === 0 ? "" : `, ${erased} erased ${erased === 1 ? "value" : "values"}`;
-  const lines = [`${ok ? "good" : "BAD "}  ${log}  ${entries}${gone}`, `      size ${size}, root ${root}`];
+  const signed = signatures.valid === 0 ? "" : `, ${signatures.valid} signed by their publisher`;
+  const unsigned = signatures.erased === 0 ? "" : `, ${signatures.erased} with the signature erased`;
+  const lines = [
+    `${ok ? "good" : "BAD "}  ${log}  ${entries}${signed}${unsigned}${gone}`,
+    `      size ${size}, root ${root}`,
+  ];
   let shown: number | null | undefined;
   problems.forEach((problem, index) => {
     if (problem.seq === null || problem.seq !== shown) lines.push(headingOf(report, problem));

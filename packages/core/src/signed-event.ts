@@ -3,7 +3,7 @@
  */
 import { fromBase64 } from "./base64.ts";
 import { canonicalize } from "./canonical.ts";
-import { type Event, EventError, type ParsedEvent, parseEvent } from "./event.ts";
+import { type Event, EventError, isReserved, type ParsedEvent, parseEvent } from "./event.ts";
 import { JsonError, type JsonObject, type JsonValue, parseJson, pointerToken } from "./json.ts";
 import { type EventProblem, nearest } from "./problems.ts";
 import { isObject } from "./shape.ts";
@@ -171,6 +171,11 @@ function readSigning(input: JsonObject, problems: EventProblem[]) {
   const serviceId = typeof keyId === "string" ? serviceOfKeyId(keyId) : undefined;
   if (keyId !== undefined && serviceId === undefined) {
     problems.push({ path: "/public_key_id", message: "must be a key's id, <service_id>:v<n>, such as orders:v1" });
+  } else if (serviceId !== undefined && isReserved(serviceId)) {
+    problems.push({
+      path: "/public_key_id",
+      message: "names a service of the server's own, which no client has a key of",
+    });
   }
   if (signatureBytes === undefined || serviceId === undefined) return undefined;
   return { keyId: keyId as string, serviceId, signature: signature as string, signatureBytes };

@@ -234,6 +234,43 @@ grant insert on table tallystick.openings to tallystick_writer;
 comment on column tallystick.openings.term: First 4 bytes of SHA-256(log id 0x00 field 0x00 value): finds the entry while the opening exists.
 comment on column tallystick.openings.value: The JCS form of the value.
 
+table tallystick.publisher_keys (
+  id uuid not null default gen_random_uuid(),
+  tenant_id uuid not null,
+  service_id text not null,
+  version integer not null,
+  algorithm text not null,
+  public_key_pem text not null,
+  valid_from timestamp with time zone not null,
+  valid_to timestamp with time zone,
+  revoked_at timestamp with time zone,
+  created_at timestamp with time zone not null,
+  constraint publisher_keys_algorithm_known CHECK ((algorithm = ANY (ARRAY['ed25519'::text, 'rsa-pss'::text]))),
+  constraint publisher_keys_public_key_pem_size CHECK ((octet_length(public_key_pem) <= 4096)),
+  constraint publisher_keys_service_id_size CHECK (((octet_length(service_id) >= 1) AND (octet_length(service_id) <= 128))),
+  constraint publisher_keys_valid_to_finite CHECK (isfinite(valid_to)),
+  constraint publisher_keys_version_positive CHECK ((version > 0)),
+  constraint publisher_keys_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tallystick.tenants(id),
+  constraint publisher_keys_pkey PRIMARY KEY (id),
+  constraint publisher_keys_public_key_key UNIQUE (tenant_id, public_key_pem),
+  constraint publisher_keys_version_key UNIQUE (tenant_id, service_id, version)
+);
+row-level security on tallystick.publisher_keys;
+CREATE TRIGGER publisher_keys_append_only BEFORE DELETE OR TRUNCATE ON tallystick.publisher_keys FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_change(); -- always
+CREATE TRIGGER publisher_keys_only_end BEFORE UPDATE ON tallystick.publisher_keys FOR EACH ROW EXECUTE FUNCTION tallystick.only_end_publisher_key(); -- always
+policy append for insert to tallystick_writer with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy audit for select to tallystick_auditor using (true);
+policy change_own for update to tallystick_writer using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant))) with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy own_tenant for select to tallystick_reader, tallystick_writer using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+grant select on table tallystick.publisher_keys to tallystick_auditor;
+grant select on table tallystick.publisher_keys to tallystick_reader;
+grant insert, select on table tallystick.publisher_keys to tallystick_writer;
+grant update on table tallystick.publisher_keys (revoked_at) to tallystick_writer;
+grant update on table tallystick.publisher_keys (valid_to) to tallystick_writer;
+comment on table tallystick.publisher_keys: The key id is <service_id>:v<version>. Keys are never deleted: what they signed is verified by them for ever.
+comment on column tallystick.publisher_keys.public_key_pem: The one text for the key. Unique in a tenant: a revoked key does not come back under another id.
+comment on column tallystick.publisher_keys.valid_to: Exclusive; null: for good. Only ever comes nearer.
+
 table tallystick.service_heads (
   log_id integer not null,
   service_id text not null,
@@ -253,6 +290,27 @@ policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT t
 grant select on table tallystick.service_heads to tallystick_auditor;
 grant select on table tallystick.service_heads to tallystick_reader;
 grant insert on table tallystick.service_heads to tallystick_writer;
+
+table tallystick.services (
+  tenant_id uuid not null,
+  service_id text not null,
+  signed_only boolean not null,
+  changed_at timestamp with time zone not null,
+  constraint services_service_id_size CHECK (((octet_length(service_id) >= 1) AND (octet_length(service_id) <= 128))),
+  constraint services_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tallystick.tenants(id),
+  constraint services_pkey PRIMARY KEY (tenant_id, service_id)
+);
+row-level security on tallystick.services;
+policy append for insert to tallystick_writer with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy audit for select to tallystick_auditor using (true);
+policy change_own for update to tallystick_writer using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant))) with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy own_tenant for select to tallystick_reader, tallystick_writer using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+grant select on table tallystick.services to tallystick_auditor;
+grant select on table tallystick.services to tallystick_reader;
+grant insert, select on table tallystick.services to tallystick_writer;
+grant update on table tallystick.services (changed_at) to tallystick_writer;
+grant update on table tallystick.services (signed_only) to tallystick_writer;
+comment on table tallystick.services: Services with a setting of their own. Events of one with signed_only are taken with a publisher's signature only.
 
 table tallystick.tenants (
   id uuid not null default gen_random_uuid(),
@@ -951,6 +1009,20 @@ AS $function$
       and sha256(convert_to(prosrc, 'UTF8')) = '\x932a94a69f19af2450dc93796c3fa0f438748b0126a8717810f48c3e1d3c1f47'
   )
   union all
+  select 'publisher_keys', 'the trigger publisher_keys_only_end is missing, disabled or not ours'
+  where not exists (
+    select from pg_trigger where tgrelid = 'tallystick.publisher_keys'::regclass and tgname = 'publisher_keys_only_end'
+      and tgenabled = 'A' and tgqual is null and tgattr::text = '' and tgtype = 1 + 2 + 16
+      and tgfoid = 'tallystick.only_end_publisher_key()'::regprocedure
+  )
+  union all
+  -- SHA-256 of the body of only_end_publisher_key() above.
+  select 'only_end_publisher_key()', 'the function was replaced'
+  where not exists (
+    select from pg_proc where oid = 'tallystick.only_end_publisher_key()'::regprocedure
+      and sha256(convert_to(prosrc, 'UTF8')) = '\x1c6c44b20cd07331899ffad85ebb335f5c72debf97b1c74914302e2becbabbd9'
+  )
+  union all
   select c.relname::text, 'a rule rewrites statements'
   from pg_class c join pg_rewrite r on r.ev_class = c.oid
   where c.relnamespace = 'tallystick'::regnamespace and c.relkind in ('r', 'p')
@@ -1299,6 +1371,25 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.newest_checkpoints() to tallystick_writer;
 
+CREATE OR REPLACE FUNCTION tallystick.only_end_publisher_key()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if (new.id, new.tenant_id, new.service_id, new.version, new.algorithm, new.public_key_pem, new.valid_from, new.created_at)
+      is distinct from (old.id, old.tenant_id, old.service_id, old.version, old.algorithm, old.public_key_pem, old.valid_from, old.created_at)
+    or coalesce(new.valid_to, 'infinity') > coalesce(old.valid_to, 'infinity')
+    or (old.revoked_at is not null and new.revoked_at is distinct from old.revoked_at) then
+    raise exception 'tallystick: % on %.% is refused', lower(tg_op), tg_table_schema, tg_table_name
+      using errcode = 'insufficient_privilege', hint = 'A publisher key can be ended sooner or revoked, for good. See docs/publisher-keys.md.';
+  end if;
+  return new;
+end
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.only_end_publisher_key() to public;
+
 CREATE OR REPLACE FUNCTION tallystick.opening_term(log_id integer, pointer text, value text)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -1320,6 +1411,21 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.opening_term(integer,text,text) to tallystick_auditor;
 
+CREATE OR REPLACE FUNCTION tallystick.positions_of(log integer, below bigint, all_terms bigint[])
+ RETURNS TABLE(seq bigint, recorded_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select e.seq, e.recorded_at from tallystick.entries e
+  where e.log_id = log and e.seq < below and e.terms && array(
+    select (block << 32) + term from generate_series(0, (below - 1) / 65536) block, unnest(all_terms) term)
+  order by e.seq
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.positions_of(integer,bigint,bigint[]) to tallystick_auditor;
+grant execute on tallystick.positions_of(integer,bigint,bigint[]) to tallystick_reader;
+
 CREATE OR REPLACE PROCEDURE tallystick.protect(IN relation regclass, IN operations text)
  LANGUAGE plpgsql
 AS $procedure$
@@ -1332,6 +1438,20 @@ begin
 end
 $procedure$;
 owner tallystick_owner;
+
+CREATE OR REPLACE FUNCTION tallystick.publishers_of(tenant uuid)
+ RETURNS TABLE(id uuid, service_id text, version integer, public_key_pem text, valid_from timestamp with time zone, valid_to timestamp with time zone, revoked_at timestamp with time zone, signed_only boolean)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select id, service_id, version, public_key_pem, valid_from, valid_to, revoked_at, false
+  from tallystick.publisher_keys where tenant_id = tenant
+  union all
+  select null, service_id, null, null, null, null, null, true from tallystick.services where tenant_id = tenant and signed_only
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.publishers_of(uuid) to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.recorded_keys(keys uuid[], since timestamp with time zone)
  RETURNS TABLE(key uuid, request_hash uuid, seq bigint, id uuid, recorded_at timestamp with time zone, leaf_hash bytea)
@@ -1492,3 +1612,14 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.unpublished_logs() to tallystick_writer;
+
+CREATE OR REPLACE FUNCTION tallystick.valid_publisher_keys(keys uuid[])
+ RETURNS TABLE(id uuid, valid_from timestamp with time zone, valid_to timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select id, valid_from, valid_to from tallystick.publisher_keys k where k.id = any (keys) and k.revoked_at is null
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.valid_publisher_keys(uuid[]) to tallystick_writer;

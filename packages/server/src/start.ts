@@ -18,10 +18,13 @@ import type { AppendLimits } from "./log/append.ts";
 import { AppendError } from "./log/errors.ts";
 import { openInstallation } from "./log/installation.ts";
 import { startMaintenance } from "./log/maintenance.ts";
+import { PublisherKeys } from "./log/publisher-keys.ts";
+import { Publishers } from "./log/publishers.ts";
 import { Receipts } from "./log/receipts.ts";
 import { Sequencer } from "./log/sequencer.ts";
 import { openSigning } from "./log/signing.ts";
 import { Tenants } from "./log/tenants.ts";
+import { Metrics } from "./metrics.ts";
 import { readinessOf } from "./readiness.ts";
 import { StartError } from "./start-error.ts";
 
@@ -66,6 +69,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
     await checkServer(database, config.maxClockSkewSeconds);
     const tenants = new Tenants(database);
     const apiKeys = new ApiKeys(database);
+    const publishers = new Publishers(database);
     const maintenance = await startMaintenance(database, config.idempotencyWindowDays, logger);
     stops.push(() => withDeadline(maintenance.stop(), config.shutdownTimeoutMs, logger));
     await openInstallation(database, tenants, { origin: config.logOrigin, defaultTenant: DEFAULT_TENANT });
@@ -123,6 +127,9 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         appendLimits,
         signing,
         receipts: new Receipts({ database, checkpoints, tiles }),
+        publishers,
+        publisherKeys: new PublisherKeys({ database, sequencer, publishers }),
+        metrics: new Metrics(),
         gate: new Gate({ apiKeys, tenants, adminToken }),
         readiness: readinessOf({
           database,

@@ -1,7 +1,13 @@
+import { signCheckpoint } from "@tallystick/core/checkpoint";
+import { parsePublicKeyPem } from "@tallystick/core/public-key";
+import { noteSigner } from "@tallystick/core/verifier-key";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SERVER_ROLES } from "../src/db/prepare.ts";
+import { PublisherKeys } from "../src/log/publisher-keys.ts";
+import { Publishers } from "../src/log/publishers.ts";
 import type { TenantLog } from "../src/log/tenants.ts";
 import { append, checkLog, TestDatabase, type TestRole, testSequencer } from "../src/testing/log.ts";
+import { TestPublisher } from "../src/testing/publisher.ts";
 
 let db: TestDatabase;
 let ours: TenantLog;
@@ -17,14 +23,27 @@ beforeAll(async () => {
       idempotency_key: `key-${i}`,
     }));
     await append(sequencer, log, events);
+    const keys = new PublisherKeys({ database: db.database, sequencer, publishers: new Publishers(db.database) });
+    const publicKey = parsePublicKeyPem(new TestPublisher().pem);
+    await keys.register(log, { id: "operator" }, { serviceId: "orders", publicKey });
+    await keys.setSignedOnly(log, { id: "operator" }, "orders", true);
   }
-  await db.superuser.query("insert into tallystick.log_keys (public_key) values (sha256('key'))");
-  for (const { tenantId, logId } of [ours, theirs]) {
-    await db.superuser.query(
-      `insert into tallystick.checkpoints (log_id, size, tenant_id, root, note)
-       select log_id, size, tenant_id, root, 'note' from tallystick.heads where log_id = $1`,
+  const seed = new Uint8Array(32).fill(1);
+  await db.superuser.query("insert into tallystick.log_keys (public_key) values ($1)", [
+    Buffer.from(noteSigner("key", seed).key.publicKey),
+  ]);
+  for (const { tenantId, logId, name } of [ours, theirs]) {
+    const heads = await db.superuser.query<{ size: string; root: Buffer }>(
+      "select size, root from tallystick.heads where log_id = $1",
       [logId],
     );
+    for (const { size, root } of heads.rows) {
+      const note = signCheckpoint({ origin: name, size: Number(size), root }, [noteSigner(name, seed)]);
+      await db.superuser.query(
+        "insert into tallystick.checkpoints (log_id, size, tenant_id, root, note) values ($1, $2, $3, $4, $5)",
+        [logId, size, tenantId, root, note],
+      );
+    }
     await db.superuser.query("insert into tallystick.verifications (tenant_id, log_id) values ($1, $2)", [
       tenantId,
       logId,
@@ -122,6 +141,44 @@ describe("the database refuses to change what is recorded", () => {
       await expectRefused(role, ["truncate tallystick.tenants cascade"]);
     }
     await expectRefused("postgres", [AS_REPLICA, "delete from tallystick.tenants"]);
+  });
+
+  test("publisher keys are not deleted, and nothing about one changes but that it ends sooner or is revoked", async () => {
+    const table = "tallystick.publisher_keys";
+    for (const statement of [
+      `delete from ${table}`,
+      `delete from ${table} where false`,
+      `truncate ${table} cascade`,
+      `merge into ${table} t using (select 1) s on true when matched then delete`,
+      `update ${table} set public_key_pem = public_key_pem || 'x'`,
+      `update ${table} set service_id = 'other'`,
+      `update ${table} set valid_from = '2020-01-01'`,
+      `update ${table} set id = gen_random_uuid()`,
+    ]) {
+      for (const role of ROLES) await expectRefused(role, [statement]);
+      await expectRefused("postgres", [AS_REPLICA, statement]);
+    }
+    const asOurs = `select set_config('tallystick.tenant_id', '${ours.tenantId}', true)`;
+    const end = `update ${table} set valid_to = '2100-01-01'`;
+    const revoke = `update ${table} set revoked_at = now()`;
+    const writer = (...statements: string[]) =>
+      db.as<{ count: number }>(
+        "tallystick_writer",
+        "begin",
+        asOurs,
+        ...statements,
+        `select count(*)::int from ${table}`,
+      );
+    expect(await writer(end, `update ${table} set valid_to = '2099-01-01'`, revoke)).toEqual([{ count: 1 }]);
+    for (const after of [
+      [end, `update ${table} set valid_to = null`],
+      [end, `update ${table} set valid_to = '2101-01-01'`],
+      [revoke, `update ${table} set revoked_at = null`],
+      [revoke, `update ${table} set revoked_at = '2020-01-01'`],
+    ]) {
+      await expectRefused("tallystick_writer", ["begin", asOurs, ...after]);
+      await expectRefused("postgres", [AS_REPLICA, "begin", ...after]);
+    }
   });
 
   test("no foreign key cascades", async () => {
@@ -296,6 +353,21 @@ describe("enforcement_gaps()", () => {
     [
       "create or replace trigger tiles_append_only before truncate on tallystick.tiles for each statement execute function tallystick.refuse_change(); alter table tallystick.tiles enable always trigger tiles_append_only",
       { relation: "tiles", gap: "the trigger tiles_append_only is missing, disabled or not ours" },
+    ],
+    [
+      "alter table tallystick.publisher_keys disable trigger publisher_keys_only_end",
+      {
+        relation: "publisher_keys",
+        gap: "the trigger publisher_keys_only_end is missing, disabled or not ours",
+      },
+    ],
+    [
+      "create or replace function tallystick.only_end_publisher_key() returns trigger language plpgsql as 'begin return new; end'",
+      { relation: "only_end_publisher_key()", gap: "the function was replaced" },
+    ],
+    [
+      "drop trigger publisher_keys_append_only on tallystick.publisher_keys",
+      { relation: "publisher_keys", gap: "the trigger publisher_keys_append_only is missing, disabled or not ours" },
     ],
     ["alter table PARTITION disable row level security", { relation: "PARTITION", gap: "row-level security is off" }],
   ])("names what a superuser does: %s", async (statement, expected) => {

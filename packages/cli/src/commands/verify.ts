@@ -208,7 +208,7 @@ function reportIn(answer: VerifyReport | Verification, server: string): VerifyRe
   if (report === undefined || !Array.isArray(report.problems) || typeof report.ok !== "boolean") {
     throw new CliError(`${server} did not answer with a report`);
   }
-  return { ...report, erased: report.erased ?? 0 };
+  return { ...report, erased: report.erased ?? 0, signatures: report.signatures ?? { valid: 0, erased: 0 } };
 }
 
 /** What to look at next in the database, as the auditor sees it. */

@@ -1,13 +1,19 @@
 /**
- * From what a client sent to an event that may wait for its place in a log: the checks that need the credential.
+ * From what a client sent to an event that may wait for its place in a log: the checks that need the credential, and the
+ * publisher's signature.
  */
-import { type Event, parseEvent } from "@tallystick/core/event";
 import type { JsonValue } from "@tallystick/core/json";
+import { signatureBytes } from "@tallystick/core/public-key";
+import { publisherOf } from "@tallystick/core/publisher";
+import { parseSubmission, type Signed, type Submission } from "@tallystick/core/signed-event";
 import type { FastifyRequest } from "fastify";
-import { type PreparedEvent, prepareEvent } from "../log/prepare.ts";
+import { type PreparedEvent, prepareEvent, type SignedBy } from "../log/prepare.ts";
+import type { KnownKey, Publishers, TenantPublishers } from "../log/publishers.ts";
+import { isSignature } from "../log/signature-check.ts";
 import type { TenantLog } from "../log/tenants.ts";
+import type { Metrics } from "../metrics.ts";
 import type { Access, Gate } from "./access.ts";
-import { Problem } from "./problem.ts";
+import { Problem, publisherKeyProblem } from "./problem.ts";
 
 const MAX_KEY_BYTES = 128;
 const DEFAULT_SERVICE = "default";
@@ -18,30 +24,45 @@ export interface Intake {
   readonly prepared: PreparedEvent;
 }
 
+/** What an event's way in needs. */
+export interface IntakeParts {
+  readonly gate: Gate;
+  readonly publishers: Publishers;
+  readonly metrics: Metrics;
+}
+
 /**
- * Checks one event and prepares it. Answers at once but for an operator's event that names its tenant.
+ * Checks one event and prepares it. Answers at once but for a signed event, one that names its tenant for the operator, and
+ * the first one of a tenant in a second.
  *
  * @param headerKey the request's Idempotency-Key.
  * @throws {import("@tallystick/core/event").EventError} @throws {import("../log/prepare.ts").LeafTooLargeError}
- * @throws {Problem} 400 for two different keys; 403 for another tenant, another service, a tenant that is not active.
+ * @throws {Problem} 400 for two different keys, or a signature that cannot be one by its length; 403 for another tenant, another
+ *   service, a tenant that is not active; 422 for a signature that is wrong or missing, or a key that may not sign this.
  */
 export function takeIn(
-  gate: Gate,
+  parts: IntakeParts,
   access: Access,
   input: JsonValue,
   headerKey: string | undefined,
 ): Intake | Promise<Intake> {
-  const { event, tenant } = parseEvent(input);
-  const ready = (log: TenantLog): Intake => ({ log, prepared: prepare(access, log, event, headerKey) });
-  return tenant === undefined ? ready(access.log) : gate.logOf(access, tenant).then(ready);
+  const submission = parseSubmission(input);
+  const { tenant } = submission;
+  if (tenant !== undefined) {
+    return parts.gate.logOf(access, tenant).then((log) => takeInto(parts, log, access, submission, headerKey));
+  }
+  return takeInto(parts, access.log, access, submission, headerKey);
 }
 
-function prepare(access: Access, log: TenantLog, event: Event, headerKey: string | undefined): PreparedEvent {
-  if (log.status !== "active") {
-    const detail = `The tenant "${log.slug}" is ${log.status}: it can be read and not written to, until the operator reactivates it.`;
-    throw new Problem(403, "forbidden", detail);
-  }
-  const serviceId = access.serviceId ?? event.service_id ?? DEFAULT_SERVICE;
+function takeInto(
+  { publishers, metrics }: IntakeParts,
+  log: TenantLog,
+  access: Access,
+  { event, signed }: Submission,
+  headerKey: string | undefined,
+): Intake | Promise<Intake> {
+  requireActive(log);
+  const serviceId = access.serviceId ?? event.service_id ?? signed?.serviceId ?? DEFAULT_SERVICE;
   if (event.service_id !== undefined && event.service_id !== serviceId) {
     throw new Problem(403, "forbidden", "The credential is bound to another service.", {
       errors: [{ path: "/service_id", message: `must be "${serviceId}", or be left out` }],
@@ -54,7 +75,86 @@ function prepare(access: Access, log: TenantLog, event: Event, headerKey: string
       errors: [{ path: "/idempotency_key", message: "differs from the Idempotency-Key header" }],
     });
   }
-  return prepareEvent(log, event, serviceId, key);
+  const ready = (by?: SignedBy): Intake => ({ log, prepared: prepareEvent(log, event, serviceId, key, by) });
+  if (signed === undefined) {
+    const unsigned = (known: TenantPublishers) => {
+      if (known.signedOnly.has(serviceId)) throw signatureRequired(serviceId);
+      return ready();
+    };
+    const known = publishers.cached(log.tenantId);
+    return known === undefined ? publishers.of(log.tenantId).then(unsigned) : unsigned(known);
+  }
+  if (signed.serviceId !== serviceId) {
+    if (access.serviceId !== undefined) {
+      throw new Problem(403, "forbidden", "The credential is bound to another service than the key.", {
+        reason: "key_of_another_service",
+        errors: [{ path: "/public_key_id", message: `must be a key of "${serviceId}"` }],
+      });
+    }
+    throw publisherKeyProblem(
+      "key_of_another_service",
+      `the key is one of the service "${signed.serviceId}", the event is one of "${serviceId}"`,
+    );
+  }
+  return publishers.key(log.tenantId, signed.keyId).then(async (known) => {
+    const publicKey = await verified(metrics, signed, known);
+    const publisher = publisherOf(signed, publicKey.publicKey.algorithm, event);
+    return ready({ publisher, text: signed.text, key: publicKey.id });
+  });
+}
+
+/**
+ * The key that made the signature, which is good.
+ * @throws {Problem} 400, 422.
+ */
+async function verified(metrics: Metrics, signed: Signed, key: KnownKey | undefined): Promise<KnownKey> {
+  const { keyId, text, signatureBytes: signature } = signed;
+  if (key === undefined) {
+    throw publisherKeyProblem(
+      "key_unknown",
+      `no key ${keyId} is registered here: GET /v1/admin/keys lists those that are`,
+    );
+  }
+  if (key.revoked) throw publisherKeyProblem("key_revoked", "the key is revoked: sign with another");
+  const length = signatureBytes(key.publicKey);
+  if (signature.length !== length) {
+    throw new Problem(400, "invalid-event", "The event was not recorded: its signature cannot be one by this key.", {
+      reason: "signature_length",
+      errors: [
+        {
+          path: "/signature",
+          message: `must have ${length} bytes, as those of ${keyId} have; it has ${signature.length}`,
+        },
+      ],
+    });
+  }
+  const startedAt = performance.now();
+  const good = await isSignature(text, signature, key.imported);
+  metrics.signatureVerified((performance.now() - startedAt) / 1_000);
+  if (good) return key;
+  const signedText =
+    signed.form === "text"
+      ? "the UTF-8 bytes of the string in event, exactly as sent"
+      : "the RFC 8785 (JCS) form of the event as sent, without signature and public_key_id; whoever signs another text, such as that of Python's json.dumps, sends it as a string in event (the signed form)";
+  throw new Problem(422, "invalid-signature", "The event was not recorded: its signature does not verify.", {
+    reason: "signature_wrong",
+    errors: [{ path: "/signature", message: `is not one by ${keyId} over ${signedText}` }],
+  });
+}
+
+/** @throws {Problem} 403 where the tenant cannot be written to. */
+export function requireActive({ slug, status }: TenantLog): void {
+  if (status === "active") return;
+  const detail = `The tenant "${slug}" is ${status}: it can be read and not written to, until the operator reactivates it.`;
+  throw new Problem(403, "forbidden", detail);
+}
+
+function signatureRequired(serviceId: string): Problem {
+  const detail = `The service "${serviceId}" is set to signed only: send signature and public_key_id with each of its events.`;
+  return new Problem(422, "signature-required", detail, {
+    reason: "signature_required",
+    errors: [{ path: "/signature", message: "is required for events of this service" }],
+  });
 }
 
 /**

@@ -23,8 +23,21 @@ export interface FieldError {
 export interface ProblemOptions {
   readonly errors?: readonly FieldError[] | undefined;
   readonly retryAfterSeconds?: number;
+  /** What refusals are counted by, where it is more than the problem's name says. */
+  readonly reason?: RefusalReason | undefined;
   readonly cause?: unknown;
 }
+
+/** Why a signed event was refused, or one that should have been signed. */
+export type RefusalReason =
+  | "signature_required"
+  | "signature_wrong"
+  | "signature_length"
+  | "key_unknown"
+  | "key_of_another_service"
+  | "key_revoked"
+  | "key_expired"
+  | "key_not_yet_valid";
 
 /** Stable names of problems; the `type` of an answer is `urn:tallystick:problem:<name>`. */
 export type ProblemName =
@@ -41,6 +54,9 @@ export type ProblemName =
   | "too-large"
   | "unsupported-media-type"
   | "key-reused"
+  | "invalid-signature"
+  | "publisher-key"
+  | "signature-required"
   | "query-too-slow"
   | "request-timeout"
   | "unavailable"
@@ -56,6 +72,7 @@ export class Problem extends Error {
   readonly problem: ProblemName;
   readonly errors: readonly FieldError[] | undefined;
   readonly retryAfterSeconds: number | undefined;
+  readonly reason: RefusalReason | undefined;
 
   constructor(status: number, problem: ProblemName, detail: string, options: ProblemOptions = {}) {
     super(detail, { cause: options.cause });
@@ -64,6 +81,7 @@ export class Problem extends Error {
     this.problem = problem;
     this.errors = options.errors;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.reason = options.reason;
   }
 }
 
@@ -93,6 +111,9 @@ const APPEND_PROBLEMS: Record<AppendErrorCode, [number, ProblemName, number?]> =
   clock_skew: [503, "unavailable", 30],
   inconsistent: [503, "unavailable", 60],
   key_reused: [422, "key-reused"],
+  key_revoked: [422, "publisher-key"],
+  key_expired: [422, "publisher-key"],
+  key_not_yet_valid: [422, "publisher-key"],
   refused: [500, "internal"],
   succeeded: [503, "unavailable", 1],
   unsignable: [503, "unsignable", 60],
@@ -129,7 +150,11 @@ export function problemOf(error: unknown): Problem {
   }
   if (error instanceof AppendError) {
     if (error.code === "refused" && error.cause instanceof Problem) return error.cause;
-    const [status, name, retryAfterSeconds] = APPEND_PROBLEMS[error.code];
+    const { code, message } = error;
+    if (code === "key_revoked" || code === "key_expired" || code === "key_not_yet_valid") {
+      return publisherKeyProblem(code, message);
+    }
+    const [status, name, retryAfterSeconds] = APPEND_PROBLEMS[code];
     return new Problem(status, name, error.message, {
       cause: error,
       ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
@@ -170,6 +195,12 @@ export function problemOf(error: unknown): Problem {
     });
   }
   return frameworkProblem(error as FastifyError);
+}
+
+/** The refusal of an event for the key that it names. */
+export function publisherKeyProblem(reason: RefusalReason, message: string): Problem {
+  const detail = `The event was not recorded: its publisher's key cannot be used for it (${message}).`;
+  return new Problem(422, "publisher-key", detail, { reason, errors: [{ path: "/public_key_id", message }] });
 }
 
 function frameworkProblem(error: FastifyError): Problem {

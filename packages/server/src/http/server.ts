@@ -7,10 +7,13 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRepl
 import type { Database } from "../db/database.ts";
 import type { ApiKeys } from "../log/api-keys.ts";
 import type { AppendLimits } from "../log/append.ts";
+import type { PublisherKeys } from "../log/publisher-keys.ts";
+import type { Publishers } from "../log/publishers.ts";
 import type { Receipts } from "../log/receipts.ts";
 import type { Sequencer } from "../log/sequencer.ts";
 import type { Signing } from "../log/signing.ts";
 import type { Tenants } from "../log/tenants.ts";
+import type { Metrics } from "../metrics.ts";
 import type { Access, Gate, RequiredScope } from "./access.ts";
 import { documentApi } from "./openapi.ts";
 import { Problem, problemBody, problemOf } from "./problem.ts";
@@ -18,6 +21,8 @@ import { apiKeyRoutes } from "./routes/api-keys.ts";
 import { exportRoutes } from "./routes/export.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
 import { logRoutes } from "./routes/log.ts";
+import { metricsRoutes } from "./routes/metrics.ts";
+import { publisherKeyRoutes } from "./routes/publisher-keys.ts";
 import { readRoutes } from "./routes/read.ts";
 import { receiptRoutes } from "./routes/receipts.ts";
 import { tenantRoutes } from "./routes/tenants.ts";
@@ -29,6 +34,8 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** What the route asks of a credential; left out where it is open to all. */
     scope?: RequiredScope;
+    /** It records events: what it refuses is counted. */
+    records?: true;
     /** The path's `id` is the tenant that the request works on. */
     tenantInPath?: true;
     /** Open to all where PUBLIC_LOG says so. */
@@ -50,6 +57,9 @@ export interface Services {
   readonly appendLimits: AppendLimits;
   readonly signing: Signing;
   readonly receipts: Receipts;
+  readonly publishers: Publishers;
+  readonly publisherKeys: PublisherKeys;
+  readonly metrics: Metrics;
   readonly readiness: () => Promise<Readiness>;
 }
 
@@ -130,6 +140,10 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
 
   app.setErrorHandler((error, request, reply) => {
     const problem = problemOf(error);
+    if (request.routeOptions.config.records) services.metrics.rejected(problem.reason ?? problem.problem);
+    if (problem.reason === "signature_wrong") {
+      request.log.warn({ request_id: request.id, errors: problem.errors }, "a publisher's signature does not verify");
+    }
     // A log that is refused has been told of once; each write to it would tell it again.
     if (problem.status >= 500 && problem.problem !== "unsignable")
       request.log.error({ err: problem.cause ?? problem, request_id: request.id }, problem.message);
@@ -165,6 +179,8 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     verifyRoutes(app, services);
     tenantRoutes(app, services);
     apiKeyRoutes(app, services);
+    publisherKeyRoutes(app, services);
+    metricsRoutes(app, services);
     healthRoutes(app, services);
   });
   await app.ready();

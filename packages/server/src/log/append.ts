@@ -12,12 +12,20 @@ import type { Edges, Head } from "./edges.ts";
 import { AppendError } from "./errors.ts";
 import { entryId } from "./id.ts";
 import { EntryRows, insertHeads, type ServiceHead } from "./insert.ts";
-import type { PreparedEvent } from "./prepare.ts";
-import { lockLogs, type RecordedKey, readRecordedKeys, readServiceHeads } from "./start-state.ts";
+import type { Idempotency, PreparedEvent } from "./prepare.ts";
+import {
+  type KeyWindow,
+  lockLogs,
+  type RecordedKey,
+  readKeyWindows,
+  readRecordedKeys,
+  readServiceHeads,
+} from "./start-state.ts";
 
 /** One request's events, which are recorded together or not at all. */
 export interface AppendRequest {
   readonly logId: number;
+  /** Placed after `alongside`, which may put others of the same services in their place: what it has found decides what they say. */
   readonly events: readonly PreparedEvent[];
   /** With `partial` an event whose idempotency key was used for another body fails alone, not its whole request. */
   readonly partial: boolean;
@@ -106,10 +114,11 @@ export async function commitBatch(
 ): Promise<Commit> {
   // 1. Lock the logs in id order, then read the clock, the heads, the chains and the keys: one round trip.
   const client = transaction.client;
-  const [locked, chains, keys] = await transaction.together([
+  const [locked, chains, keys, windows] = await transaction.together([
     lockLogs(client, new Set(requests.map((request) => request.logId))),
     readServiceHeads(client, requests),
     readRecordedKeys(client, requests, new Date(limits.now() - limits.idempotencyWindowMs)),
+    readKeyWindows(client, requests),
   ]);
 
   // 2. With the locks held nothing below can change but by us. A crash from here to COMMIT leaves no trace.
@@ -151,6 +160,11 @@ export async function commitBatch(
     if (alongside !== undefined) await refusing(alongside(client, logs.get(logId)!.recordedAt));
   }
 
+  // A key that is revoked in this very commit signs nothing in it.
+  const keyWindows = requests.some(({ alongside }) => alongside !== undefined)
+    ? await readKeyWindows(client, requests)
+    : windows;
+
   // 3. Give each event its place, in the order of arrival: seq, chain, leaf, tree. Entries are sent in slices, so that the
   //    database inserts the first ones while we place the next.
   const sent: Promise<unknown>[] = [];
@@ -162,7 +176,7 @@ export async function commitBatch(
   const outcomes: AppendOutcome[] = [];
   for (const request of requests) {
     const log = logs.get(request.logId)!;
-    outcomes.push(appendRequest(log, request, keys));
+    outcomes.push(appendRequest(log, request, keys, keyWindows));
     if (log.rows !== undefined && log.rows.count >= sliceEntries) send(log);
   }
 
@@ -204,29 +218,83 @@ export async function isCommitted(transaction: Transaction, commit: Commit): Pro
 }
 
 /** Places the events of one request, or none of them. Keys that it records are in `keys` for the requests behind it. */
-function appendRequest(log: LogState, request: AppendRequest, keys: Map<string, RecordedKey>): AppendOutcome {
-  const reused = request.partial ? undefined : reusedKey(request.events, keys);
-  if (reused !== undefined) return reused;
+function appendRequest(
+  log: LogState,
+  request: AppendRequest,
+  keys: Map<string, RecordedKey>,
+  windows: ReadonlyMap<string, KeyWindow>,
+): AppendOutcome {
+  const refusal = request.partial ? undefined : refusalOf(request.events, keys, windows, log.recordedAt);
+  if (refusal !== undefined) return refusal;
   return request.events.map((event, index) => {
     const { idempotency } = event;
     if (idempotency === undefined) return place(log, event);
-    const earlier = keys.get(idempotency.key);
-    if (earlier === undefined) {
-      const recorded = place(log, event);
-      keys.set(idempotency.key, { ...recorded, requestHash: idempotency.requestHash });
-      return recorded;
-    }
-    return earlier.requestHash === idempotency.requestHash ? duplicateOf(earlier) : keyReused(index);
+    const earlier = recordedUnder(idempotency, keys);
+    if (earlier === "reused") return keyReused(index);
+    if (earlier !== undefined) return duplicateOf(earlier);
+    const invalid = invalidKey(event, windows, log.recordedAt, index);
+    if (invalid !== undefined) return invalid;
+    const recorded = place(log, event);
+    for (const { key, requestHash } of idempotency) keys.set(key, { ...recorded, requestHash });
+    return recorded;
   });
 }
 
-function reusedKey(events: readonly PreparedEvent[], keys: ReadonlyMap<string, RecordedKey>): AppendError | undefined {
+/** Why a request whose events are recorded together or not at all is not. */
+function refusalOf(
+  events: readonly PreparedEvent[],
+  keys: ReadonlyMap<string, RecordedKey>,
+  windows: ReadonlyMap<string, KeyWindow>,
+  recordedAt: string,
+): AppendError | undefined {
   const hashes = new Map<string, string>();
-  for (const [index, { idempotency }] of events.entries()) {
-    if (idempotency === undefined) continue;
-    const known = keys.get(idempotency.key)?.requestHash ?? hashes.get(idempotency.key);
-    if (known !== undefined && known !== idempotency.requestHash) return keyReused(index);
-    hashes.set(idempotency.key, idempotency.requestHash);
+  for (const [index, event] of events.entries()) {
+    if (event.idempotency === undefined) continue;
+    let isKnown = false;
+    for (const { key, requestHash } of event.idempotency) {
+      const known = keys.get(key)?.requestHash ?? hashes.get(key);
+      if (known !== undefined && known !== requestHash) return keyReused(index);
+      isKnown ||= known !== undefined;
+      hashes.set(key, requestHash);
+    }
+    const invalid = isKnown ? undefined : invalidKey(event, windows, recordedAt, index);
+    if (invalid !== undefined) return invalid;
+  }
+  return undefined;
+}
+
+/** What was recorded under any of an event's keys; `reused` where one of them was used for something else. */
+function recordedUnder(
+  idempotency: readonly Idempotency[],
+  keys: ReadonlyMap<string, RecordedKey>,
+): RecordedKey | "reused" | undefined {
+  let found: RecordedKey | undefined;
+  for (const { key, requestHash } of idempotency) {
+    const earlier = keys.get(key);
+    if (earlier === undefined) continue;
+    if (earlier.requestHash !== requestHash) return "reused";
+    found ??= earlier;
+  }
+  return found;
+}
+
+/** Why the key that signed an event may not sign what is recorded now. */
+function invalidKey(
+  { publisher }: PreparedEvent,
+  windows: ReadonlyMap<string, KeyWindow>,
+  recordedAt: string,
+  index: number,
+): AppendError | undefined {
+  if (publisher === undefined) return undefined;
+  const window = windows.get(publisher.key);
+  if (window === undefined) {
+    return new AppendError("key_revoked", "the key is revoked: sign with another", { index });
+  }
+  if (recordedAt < window.from) {
+    return new AppendError("key_not_yet_valid", `the key is not valid before ${window.from}`, { index });
+  }
+  if (window.to !== null && recordedAt >= window.to) {
+    return new AppendError("key_expired", `the key was valid until ${window.to}: sign with a newer one`, { index });
   }
   return undefined;
 }
@@ -264,6 +332,7 @@ function place(log: LogState, event: PreparedEvent): Recorded {
       prev: previous === undefined ? NO_PREVIOUS : toHex(previous.leafHash),
     },
     event.json,
+    event.publisher?.json,
   );
   const hash = log.rows.add(id, leaf, event);
   log.edge.append(hash);

@@ -43,7 +43,13 @@ export const TERMLESS_DEFAULTS: { readonly [field in TermField]?: string } = {
 };
 
 /** Fields whose values hardly ever come again: remembering their terms would only push out others. */
-const SELDOM_REPEATED: ReadonlySet<string> = new Set(["request_id", "trace_id", "session_id", "resource_id"]);
+const SELDOM_REPEATED: ReadonlySet<string> = new Set([
+  "request_id",
+  "trace_id",
+  "session_id",
+  "resource_id",
+  "publisher",
+]);
 
 const MAX_REMEMBERED_VALUES = 20_000;
 const MAX_REMEMBERED_LOGS = 500;
@@ -122,9 +128,13 @@ export function deriveColumns(logId: number, event: Event, serviceId: string): C
   return { occurredAt: event.occurred_at, action: event.action, termHashes: terms };
 }
 
-/** The term of an opening, whose field is the last token of its pointer: `ip` for `/event/context/ip`. `value` is JCS. */
+/**
+ * The term of an opening, whose field is the last token of its pointer: `ip` for `/event/context/ip`. `value` is JCS; of a string
+ * the term is that of what it says, of anything else, such as a `publisher`, that of the JCS text.
+ */
 export function openingTerm(logId: number, pointer: string, value: string): number {
-  return termHash(logId, pointer.slice(pointer.lastIndexOf("/") + 1), String(JSON.parse(value)));
+  const said: unknown = JSON.parse(value);
+  return termHash(logId, pointer.slice(pointer.lastIndexOf("/") + 1), typeof said === "string" ? said : value);
 }
 
 /** First 16 bytes of SHA-256, as a UUID's text: what idempotency keys and request bodies are kept as. */

@@ -8,6 +8,10 @@ export type AppendErrorCode =
   | "overloaded"
   /** The idempotency key was used for another body. */
   | "key_reused"
+  /** The publisher's key was revoked, has ended, or does not begin yet, at the time that the entry would have. */
+  | "key_revoked"
+  | "key_expired"
+  | "key_not_yet_valid"
   /** What was to be done together with the entry could not be: `cause` says why. */
   | "refused"
   /** The log is not what this server has signed: nothing is built on it. */
@@ -21,7 +25,7 @@ export type AppendErrorCode =
 
 export class AppendError extends Error {
   readonly code: AppendErrorCode;
-  /** For `key_reused`: which of the request's events. */
+  /** For `key_reused` and the errors of a publisher's key: which of the request's events. */
   readonly index: number | undefined;
   constructor(code: AppendErrorCode, message: string, options: ErrorOptions & { index?: number } = {}) {
     super(message, options);

@@ -73,7 +73,7 @@ export class EntryRows {
     this.#actions.text(columns.action);
     this.#hashes.bytes(hash);
     for (const opening of openings) this.#openings.push({ seq, opening });
-    if (idempotency !== undefined) this.#keys.push({ seq, idempotency });
+    for (const each of idempotency ?? []) this.#keys.push({ seq, idempotency: each });
     return hash;
   }
 

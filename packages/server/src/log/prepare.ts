@@ -1,11 +1,13 @@
 /**
  * All that can be done for an event before its log is locked: commitments, canonical form, columns, idempotency.
  */
-import { randomFillSync } from "node:crypto";
+import { hash, randomFillSync } from "node:crypto";
 import { canonicalize } from "@tallystick/core/canonical";
-import { commitEvent, type Opening, SALT_BYTES } from "@tallystick/core/commitment";
+import { commitEvent, commitmentOf, type Opening, SALT_BYTES } from "@tallystick/core/commitment";
 import type { Event } from "@tallystick/core/event";
+import type { JsonValue } from "@tallystick/core/json";
 import { leafText, MAX_LEAF_BYTES, NO_PREVIOUS } from "@tallystick/core/leaf";
+import { PUBLISHER_POINTER, type Publisher } from "@tallystick/core/publisher";
 import { type Columns, deriveColumns, uuidOf } from "./columns.ts";
 import type { TenantLog } from "./tenants.ts";
 
@@ -18,7 +20,26 @@ export interface PreparedEvent {
   readonly openings: readonly Opening[];
   /** Upper bound of its leaf's size in bytes. */
   readonly leafBytes: number;
-  readonly idempotency?: Idempotency;
+  /** Under each of these it is recorded at most once: its idempotency key, and what its publisher signed. */
+  readonly idempotency?: readonly Idempotency[];
+  readonly publisher?: PreparedPublisher;
+}
+
+/** The publisher of a signed event, whose signature is good. */
+export interface PreparedPublisher {
+  /** JCS form of the leaf's `publisher`, or of its commitment. */
+  readonly json: string;
+  /** Id of the key's row: whether it may sign at the time of the entry is decided under the log's lock. */
+  readonly key: string;
+}
+
+/** What a publisher has signed, and what the leaf says of it. */
+export interface SignedBy {
+  readonly publisher: Publisher;
+  /** The signed text. */
+  readonly text: string;
+  /** Id of the key's row. */
+  readonly key: string;
 }
 
 /** Under which key an event is recorded at most once; both are the first 16 bytes of a SHA-256, as a UUID. */
@@ -66,6 +87,9 @@ const FRAME_BYTES = leafText(
   "",
 ).length;
 
+/** What a publisher's name and quotes add. */
+const PUBLISHER_BYTES = '"publisher":,'.length;
+
 /** Bytes that a name adds to the quotes around it. */
 function quotedBytes(name: string): number {
   return Buffer.byteLength(JSON.stringify(name)) - 2;
@@ -76,25 +100,57 @@ function quotedBytes(name: string): number {
  *
  * @param serviceId the service whose chain it joins: the event's own `service_id`, else the credential's, else `default`.
  * @param key an idempotency key, from the body or the header.
+ * @param signed by whom, where its publisher's signature was verified.
  * @throws {LeafTooLargeError} when its leaf could be larger than 65,535 bytes at any position of the log.
  */
-export function prepareEvent(log: TenantLog, event: Event, serviceId: string, key: string | undefined): PreparedEvent {
+export function prepareEvent(
+  log: TenantLog,
+  event: Event,
+  serviceId: string,
+  key: string | undefined,
+  signed?: SignedBy,
+): PreparedEvent {
   const committed = commitEvent(event, salt);
   const json = canonicalize(committed.event as never);
-  const leafBytes = FRAME_BYTES + quotedBytes(log.name) + quotedBytes(serviceId) + Buffer.byteLength(json);
+  const publisher = signed === undefined ? undefined : preparePublisher(signed, committed.openings);
+  const leafBytes =
+    FRAME_BYTES +
+    quotedBytes(log.name) +
+    quotedBytes(serviceId) +
+    Buffer.byteLength(json) +
+    (publisher === undefined ? 0 : PUBLISHER_BYTES + Buffer.byteLength(publisher.json));
   if (leafBytes > MAX_LEAF_BYTES) throw new LeafTooLargeError(leafBytes);
+  const idempotency: Idempotency[] = [];
+  const payloadHash = signed === undefined ? undefined : hash("sha256", signed.text, "hex");
+  if (key !== undefined) {
+    // Of the event as sent: commitments are salted and would differ each time.
+    const body = committed.openings.length === 0 ? json : canonicalize(event as never);
+    idempotency.push({
+      key: uuidOf(canonicalize([log.tenantId, serviceId, key])),
+      requestHash: uuidOf(payloadHash === undefined ? body : `${body}\0${payloadHash}`),
+    });
+  }
+  if (payloadHash !== undefined) {
+    // Four strings, where a client's key has three: none of them is ever the other. Whoever sends the text again, with whatever
+    // beside it, gets the first answer.
+    const replay = uuidOf(canonicalize([log.tenantId, serviceId, "signed", payloadHash]));
+    idempotency.push({ key: replay, requestHash: replay });
+  }
   return {
     json,
     serviceId,
     columns: deriveColumns(log.logId, committed.event, serviceId),
-    openings: committed.openings,
+    openings: publisher?.opening === undefined ? committed.openings : [...committed.openings, publisher.opening],
     leafBytes,
-    ...(key !== undefined && {
-      idempotency: {
-        key: uuidOf(canonicalize([log.tenantId, serviceId, key])),
-        // Of the event as sent: commitments are salted and would differ each time.
-        requestHash: uuidOf(committed.openings.length === 0 ? json : canonicalize(event as never)),
-      },
-    }),
+    ...(publisher !== undefined && { publisher: { json: publisher.json, key: signed!.key } }),
+    ...(idempotency.length > 0 && { idempotency }),
   };
+}
+
+/** Of an event that holds a personal value the signature, which is over it, is committed: it would help to guess an erased value. */
+function preparePublisher({ publisher }: SignedBy, openings: readonly Opening[]): { json: string; opening?: Opening } {
+  const json = canonicalize(publisher as JsonValue);
+  if (openings.length === 0) return { json };
+  const opening = { pointer: PUBLISHER_POINTER, salt: salt(), value: json };
+  return { json: canonicalize({ $committed: commitmentOf(opening) }), opening };
 }

@@ -55,7 +55,7 @@ export async function readServiceHeads(client: pg.ClientBase, requests: readonly
 export async function readRecordedKeys(client: pg.ClientBase, requests: readonly AppendRequest[], since: Date) {
   const keys = new Set<string>();
   for (const { events } of requests)
-    for (const { idempotency } of events) if (idempotency !== undefined) keys.add(idempotency.key);
+    for (const { idempotency } of events) for (const { key } of idempotency ?? []) keys.add(key);
   if (keys.size === 0) return new Map<string, RecordedKey>();
   const { rows } = await client.query<{
     key: string;
@@ -81,4 +81,25 @@ export async function readRecordedKeys(client: pg.ClientBase, requests: readonly
       },
     ]),
   );
+}
+
+/** From when until when a publisher key may sign, `from` inclusive and `to` not; RFC 3339 with six digits. */
+export interface KeyWindow {
+  readonly from: string;
+  readonly to: string | null;
+}
+
+/** The publisher keys of the requests' events that are not revoked, by their rows' ids. Nothing is asked where none is signed. */
+export async function readKeyWindows(client: pg.ClientBase, requests: readonly AppendRequest[]) {
+  const keys = new Set<string>();
+  for (const { events } of requests)
+    for (const { publisher } of events) if (publisher !== undefined) keys.add(publisher.key);
+  if (keys.size === 0) return new Map<string, KeyWindow>();
+  const { rows } = await client.query<KeyWindow & { id: string }>(
+    `select id, to_char(valid_from at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as from,
+       to_char(valid_to at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as to
+     from tallystick.valid_publisher_keys($1)`,
+    [[...keys]],
+  );
+  return new Map<string, KeyWindow>(rows.map(({ id, from, to }) => [id, { from, to }]));
 }

@@ -5,6 +5,7 @@ import { HASH_BYTES, TILE_WIDTH } from "@tallystick/core/tree";
 import { ChainCheck, type ChainSegment } from "./verify-chains.ts";
 import type { CheckedEntry, LogIdentity } from "./verify-entry.ts";
 import { checkOpenings } from "./verify-openings.ts";
+import type { SignatureCount } from "./verify-publishers.ts";
 import type { Batch } from "./verify-read.ts";
 import { ProblemList } from "./verify-report.ts";
 import type { Span } from "./verify-sql.ts";
@@ -17,6 +18,9 @@ export interface CleanBatch {
   /** Leaf hashes of the whole span. */
   readonly hashes: Uint8Array;
   readonly erased: number;
+  readonly signatures: SignatureCount;
+  /** Entries that tell of publisher keys. */
+  readonly keyChanges: number;
   /** Heads within the span, each with the id of the entry before it; their roots are not checked. */
   readonly heads: readonly { readonly head: HeadRow; readonly id: string }[];
   /** The first head at or beyond the end of the first commit. */
@@ -71,7 +75,7 @@ export function cleanBatch(log: LogIdentity, batch: Batch, size: number): CleanB
     serviceId,
     firstSeq: first.seq,
     firstPrev: first.prev,
-    last: { ...last, commitments: undefined },
+    last: { ...last, commitments: undefined, signed: undefined },
     sealed: (Math.floor(last.seq / TILE_WIDTH) + 1) * TILE_WIDTH <= size,
     headed: check.isHeaded(last),
     inFirstCommit,
@@ -81,6 +85,8 @@ export function cleanBatch(log: LogIdentity, batch: Batch, size: number): CleanB
     span,
     hashes,
     erased,
+    signatures: batch.signatures,
+    keyChanges: entries.filter(({ keyChange }) => keyChange).length,
     heads: within,
     firstTime: entries[0]!.recordedAt,
     lastTime,

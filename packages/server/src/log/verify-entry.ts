@@ -4,6 +4,7 @@
 import { hash } from "node:crypto";
 import { commitmentsIn } from "@tallystick/core/commitment";
 import { type Leaf, LeafError, parseLeaf } from "@tallystick/core/leaf";
+import { isKeyChange } from "@tallystick/core/publisher-keys";
 import { COLUMNS_VERSION, type Columns, deriveColumns, termAt } from "./columns.ts";
 import type { ProblemKind, ProblemList } from "./verify-report.ts";
 import {
@@ -41,6 +42,10 @@ export interface CheckedEntry {
   readonly service: Leaf["service"] | undefined;
   /** By JSON pointer; undefined where there are none. */
   readonly commitments: Map<string, string> | undefined;
+  /** The leaf of an entry that a publisher has signed. */
+  readonly signed: Leaf | undefined;
+  /** It tells of a change to a publisher key. */
+  readonly keyChange: boolean;
 }
 
 const KNOWN_V = 1;
@@ -91,6 +96,8 @@ export class EntryCheck {
       stored: row.toString("hex", hashAt, occurred - LENGTH_BYTES),
       service: leaf?.service,
       commitments: leaf !== undefined && text.includes('{"$committed":"') ? commitmentsIn(leaf) : undefined,
+      signed: known && leaf.publisher !== undefined ? leaf : undefined,
+      keyChange: known && isKeyChange(leaf),
     };
   }
 

@@ -10,6 +10,7 @@ import type { CleanBatch } from "./verify-clean.ts";
 import type { CheckedEntry, LogIdentity } from "./verify-entry.ts";
 import { checkOpenings } from "./verify-openings.ts";
 import { checkPinned, type Pinned, readPinned } from "./verify-pinned.ts";
+import { checkKeys, type PublisherFacts, readPublishers, type SignatureCount } from "./verify-publishers.ts";
 import { type Batch, readTile } from "./verify-read.ts";
 import { ProblemList, type VerifyReport } from "./verify-report.ts";
 import type { Snapshot } from "./verify-sql.ts";
@@ -57,14 +58,18 @@ export async function verifyLog(
   log: VerifiedLog,
   options: VerifyOptions = {},
 ): Promise<VerifyReport> {
-  const pinned = await snapshot((client) => readPinned(client, log));
-  return new Verification(snapshot, log, pinned, options).run();
+  const [pinned, publishers] = await snapshot(async (client) => {
+    const pinned = await readPinned(client, log);
+    return [pinned, await readPublishers(client, log, pinned.head?.size ?? 0)];
+  });
+  return new Verification(snapshot, log, pinned, publishers, options).run();
 }
 
 class Verification {
   readonly #snapshot: Snapshot;
   readonly #log: VerifiedLog;
   readonly #pinned: Pinned;
+  readonly #publishers: PublisherFacts;
   readonly #options: VerifyOptions;
   readonly #size: number;
   readonly #problems = new ProblemList();
@@ -73,11 +78,20 @@ class Verification {
   readonly #walk: Walk;
   #checked = 0;
   #erased = 0;
+  #signatures: SignatureCount = { valid: 0, erased: 0 };
+  #keyChanges = 0;
 
-  constructor(snapshot: Snapshot, log: VerifiedLog, pinned: Pinned, options: VerifyOptions) {
+  constructor(
+    snapshot: Snapshot,
+    log: VerifiedLog,
+    pinned: Pinned,
+    publishers: PublisherFacts,
+    options: VerifyOptions,
+  ) {
     this.#snapshot = snapshot;
     this.#log = log;
     this.#pinned = pinned;
+    this.#publishers = publishers;
     this.#options = options;
     this.#size = pinned.head?.size ?? 0;
     this.#tree = new TreeCheck(this.#problems);
@@ -90,6 +104,7 @@ class Verification {
     const { firstHead, services, spans } = this.#pinned;
     const wholeLog = serviceId === undefined;
     checkPinned(this.#pinned, wholeLog, this.#problems);
+    if (wholeLog) checkKeys(this.#publishers, this.#problems);
     if (wholeLog && firstHead !== undefined) this.#walk.head(firstHead);
     for await (const batch of this.#batches()) {
       signal?.throwIfAborted();
@@ -101,6 +116,7 @@ class Verification {
     this.#tree.finish();
     this.#chains.finish(services, serviceId);
     if (wholeLog) {
+      this.#checkKeyChanges();
       await checkStrays(this.#snapshot, this.#log, spans, this.#size, this.#problems);
       await checkCheckpoints(this.#snapshot, this.#log, this.#problems);
     }
@@ -112,6 +128,7 @@ class Verification {
       root: this.#pinned.head?.root ?? EMPTY_ROOT,
       checked: this.#checked,
       erased: this.#erased,
+      signatures: this.#signatures,
       problems: this.#problems.list(),
     };
   }
@@ -119,7 +136,8 @@ class Verification {
   /** The batches of the log in its order. Clean ones have been gone through already. */
   #batches(): AsyncGenerator<Batch | CleanBatch> {
     const { threads, serviceId, threadsFrom = THREADS_FROM, batchSize = BATCH_SIZE } = this.#options;
-    const source = { snapshot: this.#snapshot, log: this.#log, spans: this.#pinned.spans, batchSize, serviceId };
+    const keys = this.#publishers.history;
+    const source = { snapshot: this.#snapshot, log: this.#log, spans: this.#pinned.spans, batchSize, serviceId, keys };
     if (threads === undefined || serviceId !== undefined || this.#size < threadsFrom) return readAhead(source);
     return inThreads(source, threads, this.#size, (clean) => this.#checkClean(clean));
   }
@@ -127,6 +145,7 @@ class Verification {
   #check(batch: Batch): void {
     this.#problems.addAll(batch.problems);
     this.#checked += batch.entries.length;
+    this.#count(batch.signatures, batch.entries.filter(({ keyChange }) => keyChange).length);
     const entries = this.#options.serviceId === undefined ? this.#walk.through(batch) : this.#checkChain(batch);
     this.#erased += checkOpenings(this.#log, entries, batch.openings, this.#problems);
   }
@@ -135,7 +154,28 @@ class Verification {
     if (!this.#walk.throughClean(clean)) return false;
     this.#checked += clean.span.to - clean.span.from;
     this.#erased += clean.erased;
+    this.#count(clean.signatures, clean.keyChanges);
     return true;
+  }
+
+  #count({ valid, erased }: SignatureCount, keyChanges: number): void {
+    this.#signatures = { valid: this.#signatures.valid + valid, erased: this.#signatures.erased + erased };
+    this.#keyChanges += keyChanges;
+  }
+
+  /** Keys were looked up by the index on terms: an entry that it does not show may revoke one. */
+  #checkKeyChanges(): void {
+    const { keyChanges } = this.#publishers;
+    if (this.#keyChanges === keyChanges) return;
+    this.#problems.add({
+      seq: null,
+      id: null,
+      kind: "publisher_key",
+      field: "terms",
+      stored: `${keyChanges}`,
+      expected: `${this.#keyChanges}`,
+      detail: `${this.#keyChanges} entries tell of publisher keys, and the index on terms shows ${keyChanges}: signatures were verified without the others (reindex index tallystick.entries_terms)`,
+    });
   }
 
   /** Of one service's chain only, without the tree. */

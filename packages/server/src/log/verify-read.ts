@@ -1,11 +1,13 @@
 /**
  * The batches of a log, each of which needs no more than one short transaction.
  */
+import type { PublisherKeyHistory } from "@tallystick/core/publisher-keys";
 import type pg from "pg";
 import type { ServiceHeadRow } from "./verify-chains.ts";
 import { copyRows } from "./verify-copy.ts";
 import { type CheckedEntry, EntryCheck, type LogIdentity } from "./verify-entry.ts";
 import type { OpeningRow } from "./verify-openings.ts";
+import { checkSignatures, type SignatureCount } from "./verify-publishers.ts";
 import { ProblemList } from "./verify-report.ts";
 import { ENTRY_COLUMNS } from "./verify-row.ts";
 import { allOf, HEAD, OPENING, SERVICE_HEAD, type Span, TILE, within } from "./verify-sql.ts";
@@ -23,6 +25,7 @@ export interface Batch {
   readonly serviceHeads: readonly ServiceHeadRow[];
   /** What is wrong with single entries. */
   readonly problems: ProblemList;
+  readonly signatures: SignatureCount;
   /** The position whose row PostgreSQL could not read: the only one of its batch. */
   readonly unreadable: number | undefined;
 }
@@ -32,7 +35,7 @@ export async function readBatch(
   client: pg.ClientBase,
   log: LogIdentity,
   span: Span,
-  options: { serviceId: string | undefined; withEntries: boolean },
+  options: { serviceId: string | undefined; withEntries: boolean; keys: PublisherKeyHistory },
 ): Promise<Batch> {
   const { from, to } = span;
   const { logId } = log;
@@ -76,6 +79,7 @@ export async function readBatch(
     heads: heads.rows,
     serviceHeads: await readServiceHeads(client, logId, entries),
     problems,
+    signatures: checkSignatures(options.keys, entries, openings.rows, problems),
     unreadable: options.withEntries ? undefined : from,
   };
 }

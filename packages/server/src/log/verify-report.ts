@@ -2,6 +2,8 @@
  * What a verification says.
  */
 
+import type { SignatureCount } from "./verify-publishers.ts";
+
 /** What is wrong. */
 export type ProblemKind =
   /** The leaf's bytes are not those that were recorded, or say something else than their place. */
@@ -27,6 +29,10 @@ export type ProblemKind =
   | "service_head"
   /** PostgreSQL cannot read the row. */
   | "unreadable"
+  /** A publisher's signature does not hold, or not for this event. */
+  | "publisher"
+  /** A row of publisher_keys is not what the log's entries tell, or such an entry does not say what it has to. */
+  | "publisher_key"
   /** Made by a version of the deriving function that this program does not know: not checkable. */
   | "unknown_version"
   /** Something that should protect the log is missing or switched off. */
@@ -61,6 +67,8 @@ export interface VerifyReport {
   readonly checked: number;
   /** Commitments whose opening is gone: erased, which is no problem. */
   readonly erased: number;
+  /** Publishers' signatures that were verified, and those that can no longer be: erased, which is no problem. */
+  readonly signatures: SignatureCount;
   /** At most 1,000 in the log's order; a last one of kind `more` says how many were left out. */
   readonly problems: readonly VerifyProblem[];
 }

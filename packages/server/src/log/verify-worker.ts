@@ -2,6 +2,7 @@
  * A thread that reads batches and says which of them are clean. Those that are not are read again by who asked.
  */
 import { parentPort, workerData } from "node:worker_threads";
+import type { PublisherKeyHistory } from "@tallystick/core/publisher-keys";
 import { openAccess } from "./verify-access.ts";
 import { type CleanBatch, cleanBatch } from "./verify-clean.ts";
 import type { LogIdentity } from "./verify-entry.ts";
@@ -18,6 +19,8 @@ export interface WorkerTask {
   /** Of the log. */
   readonly size: number;
   readonly span: Span;
+  /** The log's publisher keys. */
+  readonly keys: PublisherKeyHistory;
 }
 
 export interface WorkerAnswer {
@@ -27,9 +30,9 @@ export interface WorkerAnswer {
 
 const { snapshot } = openAccess(workerData as string);
 
-async function check({ begin, log, size, span }: WorkerTask): Promise<CleanBatch | undefined> {
+async function check({ begin, log, size, span, keys }: WorkerTask): Promise<CleanBatch | undefined> {
   try {
-    const options = { serviceId: undefined, withEntries: true };
+    const options = { serviceId: undefined, withEntries: true, keys };
     const batch = await snapshot(begin, (client) => readBatch(client, log, span, options));
     return cleanBatch(log, batch, size);
   } catch {

@@ -33,13 +33,18 @@ interface Bulk {
 }
 
 export function writeRoutes(app: FastifyInstance, services: Services): void {
-  const { gate, sequencer } = services;
-  const record = { schema: recordSchema, bodyLimit: MAX_EVENT_BODY_BYTES, config: { scope: "write" } } as const;
+  const { sequencer, metrics } = services;
+  const record = {
+    schema: recordSchema,
+    bodyLimit: MAX_EVENT_BODY_BYTES,
+    config: { scope: "write", records: true },
+  } as const;
   app.post("/v1/logs", record, async (request, reply) => {
-    const { log, prepared } = await takeIn(gate, request.access, jsonBody(request), keyHeader(request));
+    const { log, prepared } = await takeIn(services, request.access, jsonBody(request), keyHeader(request));
     const outcome = await sequencer.append({ logId: log.logId, events: [prepared], partial: false });
     if (outcome instanceof AppendError) throw outcome;
     const recorded = outcome[0] as Recorded;
+    metrics.received(prepared.serviceId);
     const [receipt] = wantsReceipts(request, reply) ? await receiptsOf(services, log, [recorded]) : [];
     return reply
       .code(201)
@@ -51,7 +56,11 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
   // One at a time: requests that were read side by side would all be ready at once, and the database idle until then. Those
   // that wait are bytes still: parsed, they would be copied by each collection of young garbage.
   const reading = new Turns();
-  const bulk = { schema: bulkSchema, bodyLimit: MAX_BULK_BODY_BYTES, config: { scope: "write" } } as const;
+  const bulk = {
+    schema: bulkSchema,
+    bodyLimit: MAX_BULK_BODY_BYTES,
+    config: { scope: "write", records: true },
+  } as const;
   app.post("/v1/logs/bulk", bulk, async (request, reply) => {
     refuseKeyHeader(request);
     const partial = (request.query as { partial?: string }).partial === "true";
@@ -68,10 +77,12 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
       for (let index = 0; index < results.length; index++) {
         if (results[index] !== undefined) continue;
         const recorded = outcome[next++]!;
-        const refused = recorded instanceof AppendError;
-        results[index] = refused
-          ? problemText(itemProblem(recorded, `${at}/${index}`))
-          : entryHead(recorded, receipts[nextReceipt++]);
+        if (recorded instanceof AppendError) {
+          results[index] = refused(itemProblem(recorded, `${at}/${index}`));
+        } else {
+          results[index] = entryHead(recorded, receipts[nextReceipt++]);
+          metrics.received(prepared[next - 1]!.serviceId);
+        }
       }
     }
     return reply
@@ -85,22 +96,51 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
     const prepared: PreparedEvent[] = [];
     const results: Bulk["results"] = [];
     let log: TenantLog | undefined;
-    for (let index = 0; index < items.length; index++) {
-      if (index % SLICE_EVENTS === SLICE_EVENTS - 1) await turn();
-      try {
-        let event = takeIn(gate, request.access, parsed(items[index]!), undefined);
-        if (event instanceof Promise) event = await event;
-        requireSameLog(log, event);
-        log = event.log;
-        prepared.push(event.prepared);
-        results.push(undefined);
-      } catch (error) {
-        const problem = itemProblem(error, `${at}/${index}`);
-        if (!partial || problem.status >= 500) throw problem;
-        results.push(problemText(problem));
+    for (let start = 0; start < items.length; start += SLICE_EVENTS) {
+      if (start > 0) await turn();
+      // Those of a slice are begun together: their signatures are verified side by side.
+      const slice = items.slice(start, start + SLICE_EVENTS).map((item) => begin(request, item));
+      for (const [offset, begun] of slice.entries()) {
+        const event = begun instanceof Promise ? await begun : begun;
+        const index = start + offset;
+        try {
+          if (event instanceof Refusal) throw event.error;
+          requireSameLog(log, event);
+          log = event.log;
+          prepared.push(event.prepared);
+          results.push(undefined);
+        } catch (error) {
+          const problem = itemProblem(error, `${at}/${index}`);
+          if (!partial || problem.status >= 500) throw problem;
+          results.push(refused(problem));
+        }
       }
     }
     return { at, log, prepared, results };
+  }
+
+  /** Never throws, so that those begun together can be looked at one after another. */
+  function begin(request: FastifyRequest, item: JsonItem): Intake | Refusal | Promise<Intake | Refusal> {
+    try {
+      const event = takeIn(services, request.access, parsed(item), undefined);
+      return event instanceof Promise ? event.catch((error: unknown) => new Refusal(error)) : event;
+    } catch (error) {
+      return new Refusal(error);
+    }
+  }
+
+  /** The result of an event that is refused while others of its request are not. */
+  function refused(problem: Problem): string {
+    metrics.rejected(problem.reason ?? problem.problem);
+    return JSON.stringify(problemBody(problem));
+  }
+}
+
+/** Why one event of a bulk request was not taken. */
+class Refusal {
+  readonly error: unknown;
+  constructor(error: unknown) {
+    this.error = error;
   }
 }
 
@@ -135,19 +175,16 @@ function entryHead({ id, seq, recordedAt, leafHash, duplicate }: Recorded, recei
   return receipt === undefined ? `{${head}}` : `{${head},${receipt}}`;
 }
 
-function problemText(problem: Problem): string {
-  return JSON.stringify(problemBody(problem));
-}
-
 /** The problem of one item of a bulk request: its paths lead into the body as it was sent. */
 function itemProblem(error: unknown, at: string): Problem {
   const problem = problemOf(error);
   const errors = problem.errors?.map(({ path, message }) => ({ path: `${at}${path}`, message })) ?? [
     { path: at, message: problem.message },
   ];
-  const { status, problem: name, message, retryAfterSeconds } = problem;
+  const { status, problem: name, message, retryAfterSeconds, reason } = problem;
   return new Problem(status, name, message, {
     errors,
+    reason,
     cause: error,
     ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
   });

@@ -14,6 +14,11 @@ const report = {
     root: hex,
     checked: { type: "integer", description: "Entries that were read" },
     erased: { type: "integer", description: "Commitments whose opening has been erased" },
+    signatures: {
+      type: "object",
+      description: "Publishers' signatures that verify, and those that cannot be verified any more, being erased",
+      properties: { valid: { type: "integer" }, erased: { type: "integer" } },
+    },
     problems: {
       type: "array",
       items: {

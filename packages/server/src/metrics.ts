@@ -1,0 +1,65 @@
+/**
+ * What the server counts, in Prometheus' text format at /metrics.
+ */
+import { Counter, collectDefaultMetrics, Histogram, Registry } from "prom-client";
+
+/** Services come from clients: those beyond this many are counted together, so that none of them fills our memory, or Prometheus'. */
+const MAX_SERVICES = 500;
+/** What services beyond {@link MAX_SERVICES} are counted as. No service can have this name, which has a space. */
+const OTHER_SERVICES = "(other services)";
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #received: Counter<"service">;
+  readonly #rejected: Counter<"reason">;
+  readonly #verification: Histogram;
+  readonly #services = new Set<string>();
+
+  constructor() {
+    const registers = [this.#registry];
+    this.#received = new Counter({
+      name: "audit_events_received_total",
+      help: "Events that were recorded, or had been before",
+      labelNames: ["service"],
+      registers,
+    });
+    this.#rejected = new Counter({
+      name: "audit_events_rejected_total",
+      help: "Events and requests with events that were refused, by problem",
+      labelNames: ["reason"],
+      registers,
+    });
+    this.#verification = new Histogram({
+      name: "signature_verification_seconds",
+      help: "Time until a publisher's signature was verified, the wait for a thread included",
+      buckets: [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1],
+      registers,
+    });
+    collectDefaultMetrics({ register: this.#registry });
+  }
+
+  /** Counts events of a service that were answered with success. */
+  received(serviceId: string, count = 1): void {
+    const known = this.#services.has(serviceId) || this.#services.size < MAX_SERVICES;
+    if (known) this.#services.add(serviceId);
+    this.#received.inc({ service: known ? serviceId : OTHER_SERVICES }, count);
+  }
+
+  /** Counts a refused event, or a request that was refused as a whole. `reason` is one of a fixed set. */
+  rejected(reason: string): void {
+    this.#rejected.inc({ reason });
+  }
+
+  signatureVerified(seconds: number): void {
+    this.#verification.observe(seconds);
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  /** All of it, as Prometheus reads it. */
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+}

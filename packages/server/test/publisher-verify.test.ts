@@ -1,0 +1,260 @@
+import { canonicalize } from "@tallystick/core/canonical";
+import { parseEvent } from "@tallystick/core/event";
+import type { JsonObject } from "@tallystick/core/json";
+import { parsePublicKeyPem } from "@tallystick/core/public-key";
+import { publisherOf } from "@tallystick/core/publisher";
+import { parseSubmission } from "@tallystick/core/signed-event";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { prepareEvent } from "../src/log/prepare.ts";
+import { PublisherKeys } from "../src/log/publisher-keys.ts";
+import { Publishers } from "../src/log/publishers.ts";
+import type { Sequencer } from "../src/log/sequencer.ts";
+import type { TenantLog } from "../src/log/tenants.ts";
+import { openAccess } from "../src/log/verify-access.ts";
+import { type VerifyOptions, verifyLog } from "../src/log/verify-log.ts";
+import type { VerifyReport } from "../src/log/verify-report.ts";
+import type { Snapshot } from "../src/log/verify-sql.ts";
+import { VerifyWorkers } from "../src/log/verify-workers.ts";
+import { append, checkLog, recordedIn, reportOf, requestOf, TestDatabase, testSequencer } from "../src/testing/log.ts";
+import { TestPublisher } from "../src/testing/publisher.ts";
+
+const OPERATOR = { id: "operator", type: "user" } as const;
+
+let db: TestDatabase;
+let sequencer: Sequencer;
+let keys: PublisherKeys;
+let workers: VerifyWorkers;
+let auditor: ReturnType<typeof openAccess>;
+beforeAll(async () => {
+  db = await TestDatabase.create();
+  sequencer = testSequencer(db.database);
+  keys = new PublisherKeys({ database: db.database, sequencer, publishers: new Publishers(db.database) });
+  workers = new VerifyWorkers(db.url());
+  auditor = openAccess(db.url());
+});
+afterAll(async () => {
+  await workers.close();
+  await auditor.pool.end();
+  await db.close();
+});
+
+const BEGIN = "begin isolation level repeatable read read only";
+const asSuperuser: Snapshot = (work) => auditor.snapshot(BEGIN, work);
+
+let numbers = 0;
+const eventOf = (more: JsonObject = {}): JsonObject => ({
+  action: "order.paid",
+  actor: { id: "u-1" },
+  sequence: { epoch: "test", number: ++numbers },
+  ...more,
+});
+
+/** What a server records that verifies nothing: a publisher's member as it is given. */
+function forged(log: TenantLog, event: JsonObject, sent: JsonObject, key: string, serviceId = "orders") {
+  const { event: parsed } = parseEvent(event);
+  const { signed } = parseSubmission(sent);
+  const publisher = publisherOf(signed!, "ed25519", parsed);
+  return { ...prepareEvent(log, parsed, serviceId, undefined, { publisher, text: signed!.text, key }) };
+}
+
+interface Case {
+  readonly log: TenantLog;
+  readonly publisher: TestPublisher;
+  /** Id of its row. */
+  readonly key: string;
+  /** Records a submission as a server without a check would. */
+  readonly record: (event: JsonObject, sent: JsonObject, serviceId?: string) => Promise<number>;
+}
+
+async function newCase(): Promise<Case> {
+  const log = await db.tenant();
+  const publisher = new TestPublisher();
+  const { changed } = await keys.register(log, OPERATOR, {
+    serviceId: "orders",
+    publicKey: parsePublicKeyPem(publisher.pem),
+  });
+  publisher.keyId = changed.key_id;
+  const record: Case["record"] = async (event, sent, serviceId) => {
+    const prepared = forged(log, event, sent, changed.id, serviceId);
+    const [recorded] = recordedIn(await sequencer.append({ logId: log.logId, partial: false, events: [prepared] }));
+    return recorded!.seq;
+  };
+  for (let i = 0; i < 3; i++) {
+    const event = eventOf(i === 0 ? { actor: { id: "u", name: "Zoë" } } : {});
+    await record(event, publisher.signed(event));
+  }
+  return { log, publisher, key: changed.id, record };
+}
+
+/** The report, the same whoever makes it: this thread, others, or the command line. */
+async function verified({ log }: Case): Promise<VerifyReport> {
+  const report = await verifyLog(asSuperuser, log);
+  const inThreads: VerifyOptions = { threads: { workers, begin: BEGIN }, threadsFrom: 0, batchSize: 256 };
+  expect(await verifyLog(asSuperuser, log, inThreads)).toEqual(report);
+  expect(await reportOf(db, log, "tallystick_auditor")).toEqual(report);
+  const asReader: Snapshot = (work) => db.database.read(log.tenantId, work);
+  expect(await verifyLog(asReader, log)).toEqual(report);
+  return report;
+}
+
+test("verifyLog() verifies every signature, in threads as well, and counts those that are erased", async () => {
+  const signed = await newCase();
+  await append(sequencer, signed.log, [eventOf()]);
+  expect(await verified(signed)).toMatchObject({
+    ok: true,
+    checked: 5,
+    erased: 0,
+    signatures: { valid: 3, erased: 0 },
+  });
+  expect(await verifyLog(asSuperuser, signed.log, { serviceId: "orders" })).toMatchObject({
+    ok: true,
+    checked: 3,
+    signatures: { valid: 3, erased: 0 },
+  });
+  // The name alone, the signature alone, then everything.
+  await db.superuser.query("delete from tallystick.openings where log_id = $1 and pointer = '/event/actor/name'", [
+    signed.log.logId,
+  ]);
+  expect(await verified(signed)).toMatchObject({ ok: true, erased: 1, signatures: { valid: 2, erased: 1 } });
+  await db.superuser.query("delete from tallystick.openings where log_id = $1", [signed.log.logId]);
+  expect(await verified(signed)).toMatchObject({ ok: true, erased: 2, signatures: { valid: 2, erased: 1 } });
+});
+
+describe("a log that was rewritten as a whole, as by whoever holds its key, is found by the signatures", () => {
+  test.each<[string, string, (one: Case) => Promise<number>]>([
+    [
+      "another event",
+      "publisher/signature",
+      async ({ publisher, record }) => {
+        const sent = publisher.signed(eventOf());
+        const { signature, public_key_id, ...event } = sent;
+        return record({ ...event, reason: "rewritten" }, { ...sent, reason: "rewritten" });
+      },
+    ],
+    [
+      "another event beside the text that was signed",
+      "event",
+      async ({ publisher, record }) => {
+        const event = eventOf();
+        return record({ ...event, reason: "rewritten" }, publisher.signedText(JSON.stringify(event, undefined, 1)));
+      },
+    ],
+    [
+      "another personal value, its signature committed",
+      "event",
+      async ({ publisher, record }) => {
+        const event = eventOf({ actor: { id: "u", name: "Zoë" } });
+        return record({ ...event, actor: { id: "u", name: "Zoe" } }, publisher.signed(event));
+      },
+    ],
+    [
+      "a key that nobody registered",
+      "publisher/key_id",
+      async ({ publisher, record }) => {
+        const event = eventOf();
+        return record(event, publisher.signed(event, "orders:v7"));
+      },
+    ],
+    [
+      "a key of another service",
+      "service/id",
+      async ({ publisher, record }) => {
+        const event = eventOf();
+        return record(event, publisher.signed(event), "billing");
+      },
+    ],
+  ])("%s", async (_, field, rewrite) => {
+    const one = await newCase();
+    const seq = await rewrite(one);
+    const report = await verified(one);
+    expect(report.problems).toMatchObject([{ seq, kind: "publisher", field, detail: expect.any(String) }]);
+    expect(report.signatures.valid).toBe(3);
+    expect(report.ok).toBe(false);
+  });
+});
+
+describe("publisher_keys that a superuser has changed", () => {
+  test.each<[string, string, string]>([
+    ["a later end", "update tallystick.publisher_keys set valid_to = null where tenant_id = $1", "valid_to"],
+    ["an end", "update tallystick.publisher_keys set valid_to = '2030-01-01' where tenant_id = $1", "valid_to"],
+    ["a revocation", "update tallystick.publisher_keys set revoked_at = now() where tenant_id = $1", "revoked_at"],
+    [
+      "an earlier beginning",
+      "update tallystick.publisher_keys set valid_from = '2020-01-01' where tenant_id = $1",
+      "valid_from",
+    ],
+    ["another service", "update tallystick.publisher_keys set service_id = 'billing' where tenant_id = $1", "key_id"],
+    ["another key", "update tallystick.publisher_keys set public_key_pem = 'x' where tenant_id = $1", "public_key_pem"],
+    ["deleted", "delete from tallystick.publisher_keys where tenant_id = $1", "key_id"],
+    [
+      "slipped in",
+      "insert into tallystick.publisher_keys (tenant_id, service_id, version, algorithm, public_key_pem, valid_from, created_at) values ($1, 'orders', 9, 'ed25519', 'x', now(), now())",
+      "key_id",
+    ],
+  ])("%s", async (name, statement, field) => {
+    const one = await newCase();
+    const changed = await db.tamper(statement, [one.log.tenantId]);
+    expect(changed).toBe(1);
+    const { problems, ok } = await verified(one);
+    if (name === "a later end") {
+      expect(problems).toEqual([]); // it had none
+      return;
+    }
+    expect(ok).toBe(false);
+    expect(problems[0]).toMatchObject({ kind: "publisher_key", field });
+    expect(problems.every(({ kind }) => kind === "publisher_key")).toBe(true);
+  });
+
+  test("the entry of a registration, taken out of the index of terms: its key is missed by name", async () => {
+    const one = await newCase();
+    await db.tamper("update tallystick.entries set terms = '{}' where log_id = $1 and seq = 0", [one.log.logId]);
+    const { problems } = await verified(one);
+    expect(problems.map(({ seq, kind, field }) => [seq, kind, field])).toEqual(
+      expect.arrayContaining([
+        [0, "column", "terms"],
+        [1, "publisher", "publisher/key_id"],
+        [null, "publisher_key", "terms"],
+      ]),
+    );
+  });
+});
+
+test("a key that is revoked, or ends, between a signature's check and its entry signs nothing any more", async () => {
+  const { log, publisher, record } = await newCase();
+  const event = eventOf();
+  const sent = publisher.signed(event);
+  // In one commit, whichever comes first in it.
+  const [revocation, refused] = await Promise.all([
+    keys.revoke(log, OPERATOR, publisher.keyId, "lost"),
+    record(event, sent).catch((error: unknown) => error),
+  ]);
+  expect(revocation.changed.revoked_at).not.toBeNull();
+  if (typeof refused === "number") expect(refused).toBeLessThan(revocation.entry!.seq);
+  else expect(refused).toMatchObject({ code: "key_revoked" });
+  const later = eventOf();
+  await expect(record(later, publisher.signed(later))).rejects.toMatchObject({ code: "key_revoked" });
+  await checkLog(db.database, log);
+});
+
+test("nothing a client sends is recorded as the server's own change of a key", () => {
+  const metadata = { key_id: "orders:v1" };
+  const claim = { action: "tallystick.publisher_key.revoked", actor: { id: "x" }, metadata };
+  expect(() => parseSubmission(claim)).toThrow(expect.objectContaining({ code: "reserved" }));
+  const publisher = new TestPublisher();
+  expect(() => parseSubmission(publisher.signed({ ...claim, action: "a" }, "tallystick:v1"))).toThrow(/public_key_id/);
+  expect(() => parseSubmission(publisher.signedText(canonicalize(claim), {}, "orders:v1"))).toThrow(
+    expect.objectContaining({ code: "reserved" }),
+  );
+});
+
+test("requestOf() and a signed event share a batch, in the order of arrival", async () => {
+  const { log, publisher, record } = await newCase();
+  const event = eventOf();
+  const [plain, seq] = await Promise.all([
+    sequencer.append(requestOf(log, [eventOf(), eventOf()])),
+    record(event, publisher.signed(event)),
+  ]);
+  expect(recordedIn(plain).map((one) => one.seq)).toEqual([4, 5]);
+  expect(seq).toBe(6);
+  await checkLog(db.database, log);
+});
