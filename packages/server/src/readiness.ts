@@ -26,7 +26,7 @@ export function readinessOf({
   database: Database;
   unmet: readonly string[];
   maxClockSkewSeconds: number;
-  signing: Pick<Signing, "checkpoints" | "missingLogs">;
+  signing: Pick<Signing, "checkpoints" | "missingLogs" | "publication">;
   /** The sign-lock lies beside the database's own files. */
   weakLock: boolean;
 }): () => Promise<Readiness> {
@@ -91,11 +91,15 @@ export function readinessOf({
   }
 
   function signaturesCheck(): Check {
-    const { checkpoints, missingLogs } = signing;
+    const { checkpoints, missingLogs, publication } = signing;
     const refused = [
       ...checkpoints.refusals.map(({ detail }) => detail),
       ...missingLogs.map((log) => `${log} was signed before, and the database has no such log: see docs/runbook.md`),
     ];
-    return refused.length === 0 ? { status: "ok" } : { status: "failed", detail: refused.join("; ") };
+    if (refused.length > 0) return { status: "failed", detail: refused.join("; ") };
+    const { failure } = publication;
+    if (failure === undefined) return { status: "ok" };
+    const why = failure instanceof Error ? failure.message : String(failure);
+    return { status: "warning", detail: `checkpoints cannot be published: ${why}` };
   }
 }

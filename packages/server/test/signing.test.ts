@@ -3,6 +3,7 @@
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { chmod, copyFile, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { openCheckpoint, signCheckpoint } from "@tallystick/core/checkpoint";
 import { parseReceipt, verifyReceipt } from "@tallystick/core/receipt";
 import { noteSigner, parseVerifierKey } from "@tallystick/core/verifier-key";
@@ -229,6 +230,35 @@ describe("the sign-lock", () => {
     const settings = databaseSettings(database);
     await writeFile(settings.SIGN_LOCK_PATH, "this is no database, and long enough to be looked at as one".repeat(20));
     await expect(startTestServer(settings)).rejects.toThrow(/the sign-lock .* cannot be used/);
+  });
+
+  test("that cannot be written costs receipts and checkpoints, and no entry, until it can", async () => {
+    const database = await newDatabase();
+    const settings = { ...databaseSettings(database), ...SETTINGS };
+    const server = await startTestServer(settings);
+    await record(server.api, 1);
+    await published(server, 1);
+    // Another program holds the file's lock: as good as a disk that does not answer.
+    const other = new DatabaseSync(settings.SIGN_LOCK_PATH);
+    other.exec("begin exclusive");
+    const { status, body } = await server.api.post<{ seq: number; receipt: null; receipt_problem: { detail: string } }>(
+      "/v1/logs?receipt=true",
+      event(1),
+    );
+    expect({ status, body }).toMatchObject({
+      status: 201,
+      body: { seq: 1, receipt: null, receipt_problem: { status: 503, detail: expect.stringContaining("signed") } },
+    });
+    await until(async () => {
+      const ready = await server.api.get<{ checks: { signatures: { status: string } } }>("/health/ready");
+      return ready.status === 200 && ready.body.checks.signatures.status === "warning";
+    });
+    await record(server.api, 1);
+    other.exec("rollback");
+    other.close();
+    await published(server, 3);
+    await until(() => server.said.includes("checkpoints cannot be published"));
+    expect(server.said.split("\n").filter((line) => line.includes("cannot be published"))).toHaveLength(1);
   });
 
   test("beside the server's own PostgreSQL is reported as weak", async () => {

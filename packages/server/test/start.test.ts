@@ -11,6 +11,7 @@ import { problemOf } from "../src/http/problem.ts";
 import { ApiKeys } from "../src/log/api-keys.ts";
 import type { Checkpoints } from "../src/log/checkpoints.ts";
 import { startMaintenance } from "../src/log/maintenance.ts";
+import type { Publication } from "../src/log/publication.ts";
 import { readinessOf } from "../src/readiness.ts";
 import { Api } from "../src/testing/api.ts";
 import { TestDatabase } from "../src/testing/log.ts";
@@ -35,7 +36,11 @@ afterAll(async () => {
 
 /** What readiness looks at, where nothing was signed. */
 const unsigned = {
-  signing: { checkpoints: { refusals: [] } as unknown as Checkpoints, missingLogs: [] },
+  signing: {
+    checkpoints: { refusals: [] } as unknown as Checkpoints,
+    publication: { failure: undefined } as Publication,
+    missingLogs: [],
+  },
   weakLock: false,
 };
 

@@ -9,7 +9,9 @@ export interface PublicationOptions {
   readonly database: Database;
   readonly checkpoints: Checkpoints;
   readonly intervalMs: number;
-  readonly onError: (error: unknown) => void;
+  /** Told of the first of a row of failures, and of its end. */
+  readonly onFailure: (error: unknown) => void;
+  readonly onRecovery: () => void;
 }
 
 // Logs at a time: each waits for the database and the sign-lock in turn, and there are others who need them.
@@ -25,9 +27,15 @@ export class Publication {
   #sweptAt = 0;
   #running: Promise<void> = Promise.resolve();
   #stopped = false;
+  #failure: unknown;
 
   constructor(options: PublicationOptions) {
     this.#options = options;
+  }
+
+  /** Why nothing, or not everything, could be published when it was last tried; undefined where all was. */
+  get failure(): unknown {
+    return this.#failure;
   }
 
   /** Publishes what is unpublished, then goes on every interval. */
@@ -59,6 +67,8 @@ export class Publication {
   async #turn(): Promise<void> {
     const grown = [...this.#grown];
     this.#grown.clear();
+    const before = this.#failure;
+    this.#failure = undefined;
     try {
       const logs = await this.#identify(grown);
       for (const log of await this.#refused()) logs.add(log); // the right database may be back
@@ -70,8 +80,11 @@ export class Publication {
       await Promise.all(Array.from({ length: CONCURRENCY }, () => this.#publishAll(queue)));
     } catch (error) {
       for (const logId of grown) this.#grown.add(logId);
-      this.#options.onError(error);
+      this.#failure = error;
     }
+    // An hour without PostgreSQL is one line, not thousands.
+    if (before === undefined && this.#failure !== undefined) this.#options.onFailure(this.#failure);
+    if (before !== undefined && this.#failure === undefined) this.#options.onRecovery();
   }
 
   async #publishAll(queue: LogIdentity[]): Promise<void> {
@@ -82,7 +95,7 @@ export class Publication {
         // A refusal has been told once, and stays until the log is right again or has a successor.
         if (this.#options.checkpoints.refusalOf(log.logId) !== undefined) continue;
         this.#grown.add(log.logId);
-        this.#options.onError(error);
+        this.#failure ??= error;
       }
     }
   }

@@ -24,7 +24,7 @@ export type Advance =
   | { readonly done: false; readonly last: SignedHead | undefined };
 
 // How long to wait for another process that signs.
-const BUSY_TIMEOUT_MS = 5_000;
+const BUSY_TIMEOUT_MS = 2_000;
 const VERSION = 1;
 
 /**

@@ -70,7 +70,8 @@ export async function openSigning(database: Database, options: SigningOptions): 
       database,
       checkpoints,
       intervalMs: options.intervalMs,
-      onError: (error) => logger.error({ err: error }, "a checkpoint could not be published"),
+      onFailure: (error) => logger.error({ err: error }, "checkpoints cannot be published: tried again every interval"),
+      onRecovery: () => logger.info("checkpoints are published again"),
     });
     const stop = async () => {
       await publication.stop();
