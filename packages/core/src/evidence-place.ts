@@ -1,6 +1,7 @@
 /**
  * The place of each entry of an evidence file in the signed tree: by its own proof, or as the next one of a range.
  */
+import type { Checkpoint } from "./checkpoint.ts";
 import type { EvidenceEntry, EvidenceHeader, EvidenceSelection } from "./evidence.ts";
 import type { EvidenceHead } from "./evidence-checkpoint.ts";
 import type { EvidenceFindings } from "./evidence-findings.ts";
@@ -106,27 +107,9 @@ export class EvidencePlaces {
     if (seq === undefined) return null;
     if (seq < this.#next || seq >= this.#selection.to) this.#misplaced(seq, id);
     this.#next = Math.max(seq + 1, this.#next);
-    if (this.proves(line.leafHash, line.proof, { seq, id, kind: "inclusion" }) && !altered) this.#included += 1;
+    const proved = provesPlace(this.#head?.checkpoint, line, { seq, id, kind: "inclusion" }, this.#findings);
+    if (proved && !altered) this.#included += 1;
     return seq;
-  }
-
-  /** Whether a leaf hash is in the tree at a position, by a proof; what is not is a finding. */
-  proves(
-    leafHash: string,
-    proof: readonly Uint8Array[] | undefined,
-    at: { seq: number; id: string | null; kind: "inclusion" | "key_history" },
-  ): boolean {
-    if (this.#head === undefined) return false;
-    const { size, root } = this.#head.checkpoint;
-    try {
-      if (proof === undefined) throw new SyntaxError("there is no proof");
-      verifyInclusion({ leafIndex: at.seq, treeSize: size, leafHash: fromHex(leafHash), root, proof });
-      return true;
-    } catch (error) {
-      const detail = `the entry is not at this position of the tree that the log's key signed: ${(error as Error).message}`;
-      this.#findings.find({ ...at, detail });
-      return false;
-    }
   }
 
   #missing(from: number, to: number): void {
@@ -139,4 +122,29 @@ export class EvidencePlaces {
     const detail = "the entry stands where it does not belong";
     this.#findings.find({ seq, id, kind: "order", ...(seq < this.#next ? facts : { field: "seq" }), detail });
   }
+}
+
+/** Whether a leaf hash is at a position of a checkpoint's tree, by a proof; what is not is a finding. */
+export function provesPlace(
+  checkpoint: Checkpoint | undefined,
+  { leafHash, proof }: { readonly leafHash: string; readonly proof?: readonly Uint8Array[] },
+  at: { readonly seq: number; readonly id: string | null; readonly kind: "inclusion" | "key_history" },
+  findings: EvidenceFindings,
+): boolean {
+  if (checkpoint === undefined) return false;
+  const { size, root } = checkpoint;
+  try {
+    if (proof === undefined) throw new SyntaxError("there is no proof");
+    verifyInclusion({ leafIndex: at.seq, treeSize: size, leafHash: fromHex(leafHash), root, proof });
+    return true;
+  } catch (error) {
+    const detail = `the entry is not at this position of the tree that the log's key signed: ${(error as Error).message}`;
+    findings.find({ ...at, detail });
+    return false;
+  }
+}
+
+/** What is said of a leaf that makes another hash than the one beside it. */
+export function alteration(stored: string, expected: string) {
+  return { field: "leaf_hash", stored, expected, detail: "the entry's bytes are not those that were recorded" };
 }

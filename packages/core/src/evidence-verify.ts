@@ -7,16 +7,16 @@ import {
   type EvidenceEntry,
   EvidenceError,
   type EvidenceHeader,
-  type EvidenceKeyChange,
   type EvidenceLine,
   type EvidenceManifest,
   parseEvidenceLine,
 } from "./evidence.ts";
 import { EvidenceChains } from "./evidence-chains.ts";
 import { type EvidenceHead, type EvidenceTrust, openEvidenceHead } from "./evidence-checkpoint.ts";
-import { type OpenedEntry, openEntry, readLeaf, seqOf } from "./evidence-entry.ts";
+import { type OpenedEntry, openEntry, seqOf } from "./evidence-entry.ts";
 import { EvidenceFindings } from "./evidence-findings.ts";
-import { EvidencePlaces } from "./evidence-place.ts";
+import { EvidenceHistory, factsOf } from "./evidence-history.ts";
+import { alteration, EvidencePlaces } from "./evidence-place.ts";
 import type { EvidenceFinding, EvidenceObstacle, EvidenceReport } from "./evidence-report.ts";
 import { toHex } from "./hex.ts";
 import { decodeUtf8 } from "./json.ts";
@@ -24,12 +24,20 @@ import type { Leaf } from "./leaf.ts";
 import { LineSplitter } from "./line-splitter.ts";
 import { verifyPublisher } from "./publisher.ts";
 import { PublisherError } from "./publisher-error.ts";
-import { applyKeyChange, isKeyChange, type PublisherKey } from "./publisher-keys.ts";
 import { leafHash } from "./tree.ts";
 
 /** Longer than any line can be whose leaf is one: what is longer is refused before it fills memory. */
 const MAX_LINE_BYTES = 16 * 2 ** 20;
 const NEWLINE = new Uint8Array([0x0a]);
+
+/** What may come behind a line of each kind. */
+const NEXT = {
+  header: "logs",
+  predecessor: "logs",
+  key_history: "keys",
+  entry: "entries",
+  manifest: "nothing",
+} as const;
 
 /** Parameters that select by position and by nothing else: with these alone a selection is a range. */
 export const RANGE_PARAMETERS: readonly string[] = ["from", "to", "from_seq", "to_seq"];
@@ -62,15 +70,13 @@ export class EvidenceVerifier {
   readonly #chains = new EvidenceChains();
   readonly #counts = { entries: 0, openings: 0, erased: 0, signed: 0 };
   /** What may come next; `stopped` after bytes that cannot be made sense of. */
-  #expects: "header" | "keys" | "entries" | "nothing" | "stopped" = "header";
+  #expects: "header" | "logs" | "keys" | "entries" | "nothing" | "stopped" = "header";
   #lineNumber = 0;
   #header: EvidenceHeader | undefined;
   #head: EvidenceHead | undefined;
   #places: EvidencePlaces | undefined;
   readonly #signatures = { valid: 0, erased: 0, unchecked: 0, keys: {} as Record<string, number> };
-  readonly #publisherKeys = new Map<string, PublisherKey>();
-  #keyChanges = 0;
-  #lastKeyChange = -1;
+  #history: EvidenceHistory | undefined;
   /** Whether an entry was there of which nothing could be counted. */
   #uncounted = false;
   #first: EvidenceReport["first"];
@@ -127,7 +133,7 @@ export class EvidenceVerifier {
       openings: this.#counts.openings,
       erased: this.#counts.erased,
       signatures: this.#signatures,
-      keyChanges: this.#keyChanges,
+      keyChanges: this.#history?.changes ?? 0,
     };
   }
 
@@ -151,7 +157,8 @@ export class EvidenceVerifier {
     this.#hash.update(bytes);
     this.#hash.update(NEWLINE);
     if (line.kind === "header") this.#takeHeader(line);
-    else if (line.kind === "key_history") this.#takeKeyChange(line);
+    else if (line.kind === "predecessor") this.#history!.addPredecessor(line);
+    else if (line.kind === "key_history") this.#history!.add(line);
     else this.#takeEntry(line);
   }
 
@@ -159,54 +166,20 @@ export class EvidenceVerifier {
     if ((kind === "header") !== (this.#expects === "header")) {
       throw new EvidenceError("malformed", "the header is the first line, and the only one");
     }
-    if (kind === "key_history" && this.#expects !== "keys") {
+    if (kind === "predecessor" && this.#expects !== "logs") {
+      throw new EvidenceError("malformed", "the logs before stand behind the header");
+    }
+    if (kind === "key_history" && this.#expects === "entries") {
       throw new EvidenceError("malformed", "the history of keys stands before the entries");
     }
-    this.#expects = kind === "entry" ? "entries" : kind === "manifest" ? "nothing" : "keys";
+    this.#expects = NEXT[kind];
   }
 
   #takeHeader(header: EvidenceHeader): void {
     this.#header = header;
     this.#head = openEvidenceHead(header, this.#trust, this.#found);
     this.#places = new EvidencePlaces(header, this.#head, this.#found);
-  }
-
-  /** A change of a publisher's key: an entry anywhere in the log, so that each has a proof of its own. */
-  #takeKeyChange({ leaf: text, leafHash: stated, proof }: EvidenceKeyChange): void {
-    const kind = "key_history";
-    let leaf: Leaf | undefined;
-    try {
-      leaf = readLeaf(text);
-    } catch (error) {
-      this.#found.find({ kind, detail: (error as Error).message });
-      return;
-    }
-    if (leaf === undefined) {
-      this.#found.obstruct("newer", "a change of a publisher's key is of a version whose meaning is not known here");
-      return;
-    }
-    const { seq, id } = leaf;
-    const hash = toHex(leafHash(text));
-    if (hash !== stated) {
-      this.#found.find({ seq, id, kind, ...alteration(hash, stated) });
-    } else if (leaf.log !== this.#header!.log || !isKeyChange(leaf)) {
-      this.#found.find({ seq, id, kind, detail: "the entry is no change of a publisher's key by the server" });
-    } else if (seq <= this.#lastKeyChange) {
-      this.#found.find({ seq, id, kind, field: "seq", detail: "the history of keys is not in the log's order" });
-    } else if (this.#places!.proves(hash, proof, { seq, id, kind })) {
-      this.#applyKeyChange(leaf);
-    }
-  }
-
-  #applyKeyChange(leaf: Leaf): void {
-    this.#lastKeyChange = leaf.seq;
-    try {
-      applyKeyChange(this.#publisherKeys, leaf);
-      this.#keyChanges += 1;
-    } catch (error) {
-      if (!(error instanceof PublisherError)) throw error;
-      this.#found.find({ seq: leaf.seq, id: leaf.id, kind: "key_history", ...factsOf(error), detail: error.message });
-    }
+    this.#history = new EvidenceHistory(header.log, this.#head, this.#found);
   }
 
   #takeEntry(line: EvidenceEntry): void {
@@ -285,15 +258,16 @@ export class EvidenceVerifier {
 
   #checkPublisher(opened: Leaf): void {
     const { seq, id } = opened;
+    const keys = this.#history!.keys;
     const keyId = (opened.publisher as { key_id?: unknown } | undefined)?.key_id;
-    if (typeof keyId === "string" && !this.#publisherKeys.has(keyId)) {
+    if (typeof keyId === "string" && !keys.has(keyId)) {
       this.#signatures.unchecked += 1;
       const detail = `the file does not have the key ${keyId}, by which the entry at position ${seq} is signed`;
       this.#found.obstruct("unknown_key", detail);
       return;
     }
     try {
-      const state = verifyPublisher(opened, this.#publisherKeys);
+      const state = verifyPublisher(opened, keys);
       if (state === "unsigned") return;
       this.#signatures[state] += 1;
       if (state === "valid") this.#signatures.keys[keyId as string] = (this.#signatures.keys[keyId as string] ?? 0) + 1;
@@ -330,18 +304,6 @@ export class EvidenceVerifier {
     this.#found.obstruct(code, line === undefined ? detail : `line ${line}: ${detail}`);
     this.#expects = "stopped";
   }
-}
-
-function alteration(stored: string, expected: string) {
-  return { field: "leaf_hash", stored, expected, detail: "the entry's bytes are not those that were recorded" };
-}
-
-function factsOf({ field, stored, expected }: PublisherError) {
-  return {
-    ...(field !== undefined && { field }),
-    ...(stored !== undefined && { stored }),
-    ...(expected !== undefined && { expected }),
-  };
 }
 
 function decode(bytes: Uint8Array): string {

@@ -64,7 +64,18 @@ interface LeafLine {
   readonly leafHash: string;
 }
 
-/** A change of a publisher's key: an entry of the service `tallystick`, wherever it stands in the log. */
+/**
+ * The log before: whose keys' history goes on in this one. The leaf is the first entry of the log that the lines so far lead to,
+ * the file's own at first; it names the log before.
+ */
+export interface EvidencePredecessor extends LeafLine {
+  readonly kind: "predecessor";
+  readonly proof: readonly Uint8Array[];
+  /** A signed checkpoint of the log before, which proofs of its entries lead to. */
+  readonly checkpoint: string;
+}
+
+/** A change of a publisher's key: an entry of the service `tallystick`, wherever it stands in its log. Oldest log first. */
 export interface EvidenceKeyChange extends LeafLine {
   readonly kind: "key_history";
   readonly proof: readonly Uint8Array[];
@@ -94,7 +105,7 @@ export interface EvidenceManifest extends EvidenceCounts {
   readonly sha256: string;
 }
 
-export type EvidenceLine = EvidenceHeader | EvidenceKeyChange | EvidenceEntry | EvidenceManifest;
+export type EvidenceLine = EvidenceHeader | EvidencePredecessor | EvidenceKeyChange | EvidenceEntry | EvidenceManifest;
 
 /** Why a line is none of this format. */
 export class EvidenceError extends Error {
@@ -120,7 +131,7 @@ function spell(value: JsonValue): string {
   return canonicalize(value).replaceAll("<", "\\u003c");
 }
 
-/** Writes the lines of a file, in order: header, key history, entries, manifest. */
+/** Writes the lines of a file, in order: header, logs before, key history, entries, manifest. */
 export class EvidenceWriter {
   readonly #utf8 = new TextEncoder();
   readonly #hash = sha256Stream();
@@ -142,6 +153,12 @@ export class EvidenceWriter {
       created_at: createdAt,
       generator,
     });
+  }
+
+  /** The log before the one that the lines so far lead to: that one's first entry, and a checkpoint of the log before. */
+  predecessor(leaf: string, hash: Uint8Array, proof: readonly Uint8Array[], checkpoint: string): string {
+    const proved = { leaf, leaf_hash: toHex(hash), proof: proof.map(toBase64) };
+    return this.#hashed({ kind: "predecessor", ...proved, checkpoint });
   }
 
   /** A change of a publisher's key, with its leaf's hash. */
@@ -221,6 +238,11 @@ function readLine(line: JsonObject): EvidenceLine {
   switch (line.kind) {
     case "header":
       return readHeader(line);
+    case "predecessor": {
+      requireMembers(line, ["kind", "leaf", "leaf_hash", "proof", "checkpoint"]);
+      const checkpoint = string(line.checkpoint, "checkpoint");
+      return { kind: line.kind, ...readLeaf(line), proof: readHashes(line.proof, "proof"), checkpoint };
+    }
     case "key_history": {
       requireMembers(line, ["kind", "leaf", "leaf_hash", "proof"]);
       return { kind: line.kind, ...readLeaf(line), proof: readHashes(line.proof, "proof") };

@@ -3,10 +3,13 @@ import { request } from "node:http";
 import { EVIDENCE_MEDIA_TYPE } from "@tallystick/core/evidence";
 import type { EvidenceReport } from "@tallystick/core/evidence-report";
 import { EvidenceVerifier } from "@tallystick/core/evidence-verify";
+import type { JsonObject } from "@tallystick/core/json";
+import type { SignatureAlgorithm } from "@tallystick/core/public-key";
 import { parseVerifierKey } from "@tallystick/core/verifier-key";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Api, Problem } from "../src/testing/api.ts";
 import { checkLog, TestDatabase } from "../src/testing/log.ts";
+import { TestPublisher } from "../src/testing/publisher.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer } from "../src/testing/server.ts";
 
 let database: TestDatabase;
@@ -58,6 +61,93 @@ async function evidence(api: Api, parameters: Readonly<Record<string, string>> =
   expect(answer.status, answer.text).toBe(200);
   return answer;
 }
+
+describe("evidence of signed entries", () => {
+  let numbers = 0;
+  const order = (more: JsonObject = {}): JsonObject => ({
+    action: "order.paid",
+    actor: { id: "u-1" },
+    occurred_at: "2026-03-01T09:30:00Z",
+    sequence: { epoch: "test", number: ++numbers },
+    ...more,
+  });
+  async function newPublisher(slug: string, algorithm: SignatureAlgorithm = "ed25519") {
+    const api = server.operator.with({ "x-tenant-id": slug });
+    const publisher = new TestPublisher(algorithm);
+    const answer = await api.post<{ key_id: string }>("/v1/admin/keys", publisher.registration("orders"));
+    expect(answer.status, answer.text).toBe(201);
+    publisher.keyId = answer.body.key_id;
+    return { api, publisher };
+  }
+
+  test("verifies each signature by the keys' history, whatever part of the log is asked for", async () => {
+    const { slug, api: reader, check } = await newTenant();
+    const { api, publisher } = await newPublisher(slug);
+    await api.record(publisher.signed(order()));
+    const next = new TestPublisher("rsa-pss");
+    const rotation = { service_id: "orders", new_public_key_pem: next.pem, algorithm: "rsa-pss" };
+    const rotated = await api.post<{ key_id: string }>("/v1/admin/keys/rotate", rotation);
+    expect(rotated.status, rotated.text).toBe(201);
+    next.keyId = rotated.body.key_id;
+    await api.record(order());
+    await api.record(next.signed(order({ actor: { id: "u-2", name: "Zoë" } })));
+    for (const [parameters, valid, keys] of [
+      [{}, 2, { "orders:v1": 1, "orders:v2": 1 }],
+      [{ from_seq: "4" }, 1, { "orders:v2": 1 }],
+      [{ service_id: "orders" }, 2, { "orders:v1": 1, "orders:v2": 1 }],
+      [{ actor_id: "u-2" }, 1, { "orders:v2": 1 }],
+    ] as const) {
+      const report = await check((await evidence(reader, parameters)).text);
+      expect(report).toMatchObject({ verdict: "good", signatures: { valid, erased: 0, keys }, keyChanges: 2 });
+    }
+    const log = (await database.tenants.find(slug))!;
+    await database.superuser.query("delete from tallystick.openings where log_id = $1", [log.logId]);
+    const erased = await check((await evidence(reader)).text);
+    expect(erased).toMatchObject({ verdict: "good", signatures: { valid: 1, erased: 1 } });
+  });
+
+  test("finds what was not signed so, though the log itself vouches for it", async () => {
+    const { slug, api: reader, check } = await newTenant();
+    const { api, publisher } = await newPublisher(slug);
+    await api.record(publisher.signed(order()));
+    const { text } = await evidence(reader);
+    const lines = text.split("\n");
+    const withoutKeys = lines.filter((line) => !line.includes('"kind":"key_history"')).join("\n");
+    expect(await check(withoutKeys)).toMatchObject({
+      signatures: { valid: 0, unchecked: 1 },
+      obstacles: [{ code: "unknown_key" }],
+    });
+    const otherKey = text.replace(JSON.stringify(publisher.pem).slice(1, -1).replaceAll("\\", "\\\\"), () =>
+      JSON.stringify(new TestPublisher().pem).slice(1, -1).replaceAll("\\", "\\\\"),
+    );
+    expect(otherKey).not.toBe(text);
+    const { findings } = await check(otherKey);
+    expect(findings[0]).toMatchObject({ kind: "key_history", field: "leaf_hash" });
+  });
+
+  test("in a successor's log, takes the keys' history from the logs before", async () => {
+    const { slug, api: reader, check } = await newTenant();
+    const { api, publisher } = await newPublisher(slug);
+    for (const reason of ["first", "second"]) {
+      await api.record(publisher.signed(order()));
+      await evidence(reader); // publishes a checkpoint, which is what the successor is led to
+      const answer = await server.operator.post(`/v1/tenants/${slug}/log/succeed`, { reason });
+      expect(answer.status, answer.text).toBe(201);
+    }
+    await api.record(publisher.signed(order()));
+    const { text } = await evidence(reader);
+    expect(text.match(/"kind":"predecessor"/g)).toHaveLength(2);
+    expect(await check(text)).toMatchObject({
+      verdict: "good",
+      entries: 2,
+      signatures: { valid: 1, keys: { "orders:v1": 1 } },
+      keyChanges: 1,
+    });
+    const lines = text.split("\n");
+    lines.splice(1, 1);
+    expect((await check(lines.join("\n"))).verdict).toBe("tampered");
+  });
+});
 
 describe("GET /v1/logs/export?format=evidence", () => {
   test("gives the whole log, proved by a new checkpoint", async () => {

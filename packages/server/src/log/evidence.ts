@@ -32,6 +32,8 @@ export interface EvidencePlan {
   /** What a selection by filter asks of entries. */
   readonly filter: Filter;
   readonly checkpoint: SignedCheckpoint;
+  /** The logs before, the nearest first, each with a checkpoint that was kept. */
+  readonly predecessors: readonly { readonly log: LogIdentity; readonly checkpoint: SignedCheckpoint }[];
   readonly witnessKeys: readonly string[];
   /** RFC 3339 UTC. */
   readonly createdAt: string;
@@ -111,9 +113,7 @@ export class EvidenceReader {
       createdAt,
       generator,
     });
-    for await (const changes of this.#keyChanges(plan)) {
-      yield changes.map(({ leaf, leafHash, proof }) => writer.keyChange(leaf, leafHash, proof!)).join("");
-    }
+    yield* this.#keyHistory(plan, writer);
     let piece = "";
     const take = (rows: readonly EvidenceRow[]) => {
       const pieces: string[] = [];
@@ -168,14 +168,36 @@ export class EvidenceReader {
     return this.#search(log, { filter, from, to, treeSize: checkpoint.size });
   }
 
-  /** All changes of publishers' keys that the checkpoint covers; of one service where only its entries are asked for. */
-  async *#keyChanges({ log, filter, checkpoint: { size } }: EvidencePlan): AsyncGenerator<EvidenceRow[]> {
-    const service = filter.equals.service_id;
-    const changes: Filter = { equals: { service_id: SYSTEM_SERVICE }, action: "tallystick.publisher_key.*" };
-    for await (const rows of this.#search(log, { filter: changes, from: 0, to: size, treeSize: size })) {
-      const wanted = rows.filter(({ leaf }) => service === undefined || serviceOf(leaf) === service);
-      if (wanted.length > 0) yield wanted;
+  /** All changes of publishers' keys that checkpoints cover, of the logs before too; of one service where only that is asked for. */
+  async *#keyHistory(plan: EvidencePlan, writer: EvidenceWriter): AsyncGenerator<string> {
+    const { filter, predecessors } = plan;
+    const logs = [plan, ...predecessors];
+    const firsts: EvidenceRow[] = [];
+    const changes: EvidenceRow[][] = [];
+    for (const [index, { log, checkpoint }] of logs.entries()) {
+      const found: EvidenceRow[] = [];
+      for await (const rows of this.#keyChanges(log, checkpoint.size, filter.equals.service_id)) found.push(...rows);
+      changes.push(found);
+      if (index + 1 < logs.length) firsts.push(await this.#first(log, checkpoint.size));
     }
+    // Of logs before that have no change nothing is said.
+    const depth = changes.findLastIndex((found) => found.length > 0);
+    for (const [index, { leaf, leafHash, proof }] of firsts.slice(0, Math.max(0, depth)).entries()) {
+      yield writer.predecessor(leaf, leafHash, proof!, predecessors[index]!.checkpoint.note);
+    }
+    for (const { leaf, leafHash, proof } of changes.reverse().flat()) yield writer.keyChange(leaf, leafHash, proof!);
+  }
+
+  #keyChanges(log: LogIdentity, size: number, service: string | undefined): AsyncGenerator<EvidenceRow[]> {
+    const changes: Filter = { equals: { service_id: SYSTEM_SERVICE }, action: "tallystick.publisher_key.*" };
+    const wanted = this.#search(log, { filter: changes, from: 0, to: size, treeSize: size });
+    return service === undefined ? wanted : only(wanted, ({ leaf }) => serviceOf(leaf) === service);
+  }
+
+  /** A log's first entry. */
+  async #first(log: LogIdentity, treeSize: number): Promise<EvidenceRow> {
+    for await (const rows of this.#search(log, { filter: { equals: {} }, from: 0, to: 1, treeSize })) return rows[0]!;
+    throw inconsistent(log, new Error("it has no first entry"));
   }
 
   /** Entries of [from, to) that match, each with its proof in the tree of `treeSize`. */
@@ -216,6 +238,13 @@ export class EvidenceReader {
       }
     });
   }
+}
+
+async function* only(
+  batches: AsyncGenerator<EvidenceRow[]>,
+  wanted: (row: EvidenceRow) => boolean,
+): AsyncGenerator<EvidenceRow[]> {
+  for await (const rows of batches) yield rows.filter(wanted);
 }
 
 function inconsistent(log: LogIdentity, cause: unknown): AppendError {

@@ -45,6 +45,7 @@ export function exportRoutes(app: FastifyInstance, services: Services): void {
     const plan = {
       ...{ log, filter, checkpoint },
       selection: selectionOf(filter, { ...parameters, from_seq, to_seq }, { from, to }),
+      predecessors: await logsBefore(log),
       witnessKeys: [],
       createdAt: new Date().toISOString().replace("Z", "000Z"),
       generator: `tallystick ${version}`,
@@ -64,6 +65,20 @@ export function exportRoutes(app: FastifyInstance, services: Services): void {
     // A failure behind the first piece ends the connection: the client sees that the file was cut off.
     return reply.send(Readable.from(pieces, { objectMode: false }));
   });
+
+  /** The logs before, the nearest first, with their newest kept checkpoints; up to one that has none. */
+  async function logsBefore({ tenantId, name }: LogIdentity) {
+    const logs = new Map((await services.tenants.logs(tenantId)).map((one) => [one.name, one]));
+    const before: { log: LogIdentity; checkpoint: SignedCheckpoint }[] = [];
+    for (let next = logs.get(name)?.predecessor ?? null; next !== null; ) {
+      const log = logs.get(next)!;
+      const checkpoint = await services.signing.checkpoints.published(log);
+      if (checkpoint === undefined) break;
+      before.push({ log, checkpoint });
+      next = log.predecessor;
+    }
+    return before;
+  }
 
   /** A kept one: the newest where it covers everything before `end`, as witnesses may have seen it; else a new one. */
   async function checkpointFor(log: LogIdentity, end: number, treeSize: string | undefined): Promise<SignedCheckpoint> {
