@@ -116,6 +116,18 @@ describe("GET /v1/logs/{id}/receipt", () => {
     );
   });
 
+  test("is there for an entry that was recorded while a checkpoint was being signed", async () => {
+    await Promise.all(
+      Array.from({ length: 8 }, async () => {
+        for (let i = 0; i < 25; i++) {
+          const { id, seq } = await api.record(event(i));
+          const receipt = await api.get(`/v1/logs/${id}/receipt`);
+          expect((await verified(receipt.text)).checkpoint.size).toBeGreaterThan(seq);
+        }
+      }),
+    );
+  });
+
   test("says which checkpoints there are not", async () => {
     const head = await api.record(event(1));
     const path = `/v1/logs/${head.id}/receipt`;

@@ -63,7 +63,8 @@ export async function receiptOf(
       });
     }
   } else if (checkpoint === undefined || checkpoint.size <= seq) {
-    checkpoint = await signing.checkpoints.publish(log);
+    // A signature that is being made already may be of the log as it was before the entry.
+    checkpoint = await signing.checkpoints.publish(log, seq + 1);
   }
   return receipts.prove(log, seq, checkpoint);
 }

@@ -104,9 +104,9 @@ export class Checkpoints {
     }
   }
 
-  /** Signs the newest head and publishes it: keeps it in the database. Nothing is done for a head that was published before. */
-  async publish(log: LogIdentity): Promise<SignedCheckpoint> {
-    const checkpoint = await this.sign(log);
+  /** As {@link sign}, and publishes it: keeps it in the database. Nothing is done for a head that was published before. */
+  async publish(log: LogIdentity, atLeast = 0): Promise<SignedCheckpoint> {
+    const checkpoint = await this.sign(log, atLeast);
     await this.#options.database.query(
       `insert into tallystick.checkpoints (log_id, size, tenant_id, root, note) values ($1, $2, $3, $4, $5)
        on conflict do nothing`,
