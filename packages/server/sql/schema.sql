@@ -73,6 +73,37 @@ grant select on table tallystick.checkpoints to tallystick_reader;
 grant insert on table tallystick.checkpoints to tallystick_writer;
 comment on column tallystick.checkpoints.note: The C2SP signed note by the log key, exactly as signed: origin, size, root, signature.
 
+table tallystick.cosignatures (
+  log_id integer not null,
+  size bigint not null,
+  tenant_id uuid not null,
+  witness text not null,
+  nth smallint not null,
+  cosigned_at timestamp with time zone not null,
+  received_at timestamp with time zone not null default clock_timestamp(),
+  line text not null,
+  constraint cosignatures_line_size CHECK ((octet_length(line) <= 1024)),
+  constraint cosignatures_nth_range CHECK (((nth >= 1) AND (nth <= 64))),
+  constraint cosignatures_witness_size CHECK (((octet_length(witness) >= 1) AND (octet_length(witness) <= 512))),
+  constraint cosignatures_checkpoint_fkey FOREIGN KEY (log_id, size) REFERENCES tallystick.checkpoints(log_id, size),
+  constraint cosignatures_log_fkey FOREIGN KEY (log_id, tenant_id) REFERENCES tallystick.logs(id, tenant_id),
+  constraint cosignatures_pkey PRIMARY KEY (log_id, size, witness)
+);
+row-level security on tallystick.cosignatures;
+CREATE UNIQUE INDEX cosignatures_nth ON tallystick.cosignatures USING btree (log_id, nth, size);
+CREATE INDEX cosignatures_witness ON tallystick.cosignatures USING btree (log_id, witness, size);
+CREATE TRIGGER cosignatures_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tallystick.cosignatures FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_change(); -- always
+policy append for insert to tallystick_writer with check (true);
+policy audit for select to tallystick_auditor using (true);
+policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+grant select on table tallystick.cosignatures to tallystick_auditor;
+grant select on table tallystick.cosignatures to tallystick_reader;
+grant insert on table tallystick.cosignatures to tallystick_writer;
+comment on column tallystick.cosignatures.witness: The witness's key: its name, +, and the 8 hex digits of its key id.
+comment on column tallystick.cosignatures.nth: This was the checkpoint's n-th. The newest checkpoint that has n of them is found by one look, however many there are.
+comment on column tallystick.cosignatures.cosigned_at: When the witness says it was.
+comment on column tallystick.cosignatures.line: The signature line (C2SP tlog-cosignature), without its newline, as it stands behind the note.
+
 table tallystick.entries (
   seq bigint not null,
   recorded_at timestamp with time zone not null,
@@ -1221,6 +1252,34 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.hmac_sha256(bytea,bytea) to tallystick_auditor;
 
+CREATE OR REPLACE FUNCTION tallystick.keep_cosignature(log_id integer, size bigint, witness text, line text, cosigned_at timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_variable
+declare
+  tenant uuid;
+begin
+  -- Two that come at once are counted one after the other.
+  select c.tenant_id into tenant from tallystick.checkpoints c where c.log_id = log_id and c.size = size for no key update;
+  if tenant is null then
+    raise exception 'log % has no published checkpoint of size %', log_id, size using errcode = 'foreign_key_violation';
+  end if;
+  if exists (select from tallystick.cosignatures s where s.log_id = log_id and s.size = size and s.witness = witness) then
+    return false;
+  end if;
+  insert into tallystick.cosignatures (log_id, size, tenant_id, witness, nth, line, cosigned_at)
+  select log_id, size, tenant, witness, coalesce(max(s.nth), 0) + 1, line, cosigned_at
+  from tallystick.cosignatures s where s.log_id = log_id and s.size = size
+  having coalesce(max(s.nth), 0) < 64;
+  return found;
+end
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.keep_cosignature(integer,bigint,text,text,timestamp with time zone) to tallystick_writer;
+
 CREATE OR REPLACE FUNCTION tallystick.leaf_json(leaf text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -1596,6 +1655,22 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.tree_edge(integer,bigint) to tallystick_writer;
+
+CREATE OR REPLACE FUNCTION tallystick.uncosigned_checkpoints(witnesses text[])
+ RETURNS TABLE(log_id integer, tenant_id uuid, name text, size bigint, root bytea, note text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select l.id, l.tenant_id, l.name, c.size, c.root, c.note
+  from tallystick.logs l
+  cross join lateral (select * from tallystick.checkpoints where log_id = l.id order by size desc limit 1) c
+  where not exists (select from tallystick.logs successor where successor.predecessor_id = l.id)
+    and (select count(*) from tallystick.cosignatures s where s.log_id = c.log_id and s.size = c.size and s.witness = any (witnesses))
+      < cardinality(witnesses)
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.uncosigned_checkpoints(text[]) to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.unpublished_logs()
  RETURNS TABLE(log_id integer, tenant_id uuid, name text)

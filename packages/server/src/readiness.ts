@@ -4,6 +4,7 @@
 import type { Database } from "./db/database.ts";
 import type { Check, Readiness } from "./http/routes/health.ts";
 import type { Signing } from "./log/signing.ts";
+import type { Witnesses } from "./log/witnesses.ts";
 
 interface State {
   clock_ms: number;
@@ -26,7 +27,9 @@ export function readinessOf({
   database: Database;
   unmet: readonly string[];
   maxClockSkewSeconds: number;
-  signing: Pick<Signing, "checkpoints" | "missingLogs" | "publication">;
+  signing: Pick<Signing, "checkpoints" | "missingLogs" | "publication"> & {
+    readonly witnesses: Pick<Witnesses, "problems">;
+  };
   /** The sign-lock lies beside the database's own files. */
   weakLock: boolean;
 }): () => Promise<Readiness> {
@@ -86,8 +89,16 @@ export function readinessOf({
               "the sign-lock is beside the database's files: a copy that is put back takes it back too. Set SIGN_LOCK_PATH to another disk",
           }
         : { status: "ok" },
+      ...witnessesCheck(),
     };
     return { ok: Object.values(checks).every(({ status }) => status !== "failed"), checks };
+  }
+
+  /** Never failed, whatever a witness says: a third party's word would take the server out of service, and recording with it. */
+  function witnessesCheck(): Record<string, Check> {
+    const problems = signing.witnesses.problems();
+    if (problems === undefined) return {};
+    return { witnesses: problems.length === 0 ? { status: "ok" } : { status: "warning", detail: problems.join("; ") } };
   }
 
   function signaturesCheck(): Check {

@@ -79,6 +79,8 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       lockPath: config.signLockPath,
       adoptLock: config.signLockAdopt,
       intervalMs: config.checkpointIntervalMs,
+      witnesses: config.witnesses ?? [],
+      witnessTimeoutMs: config.witnessTimeoutMs,
       logger,
     });
     stops.push(() => withDeadline(signing.stop(), config.shutdownTimeoutMs, logger));
@@ -143,6 +145,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
     );
     const url = await listen(app, config);
     publication.start();
+    signing.witnesses.start();
     stops.push(() =>
       withDeadline(
         drainHttp(app).then(() => sequencer.drain()),

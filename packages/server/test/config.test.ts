@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { cosignerKey, formatVerifierKey, verifierKey } from "@tallystick/core/verifier-key";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { NOT_YET, SETTINGS } from "../src/config/settings.ts";
 import { type Config, ConfigError, describeConfig, envExample, loadConfig } from "../src/config.ts";
@@ -52,6 +53,33 @@ describe("loadConfig()", () => {
   test("prefers the environment to .env, and .env to the default", async () => {
     await writeFile(join(cwd, ".env"), "PORT=9001\nHOST=0.0.0.0\n# LOG_LEVEL=ERROR\n");
     expect(load({ PORT: "9002" })).toMatchObject({ port: 9002, host: "0.0.0.0", logLevel: "info" });
+  });
+
+  test("reads witnesses, and refuses what is none", () => {
+    const [a, b] = [1, 2].map((n) => cosignerKey(`w${n}.example`, new Uint8Array(32).fill(n)));
+    const [va, vb] = [formatVerifierKey(a!), formatVerifierKey(b!)];
+    expect(load({}).witnesses).toBeUndefined();
+    expect(load({ WITNESSES: `https://w1.example/ ${va}, http://127.0.0.1:81/x/y  ${vb},\n` }).witnesses).toEqual([
+      { url: "https://w1.example", key: a },
+      { url: "http://127.0.0.1:81/x/y", key: b },
+    ]);
+    const asLog = formatVerifierKey(verifierKey("w1.example", a!.publicKey));
+    const many = Array.from({ length: 17 }, (_, i) => cosignerKey("w", new Uint8Array(32).fill(i)));
+    const cases: [string, RegExp][] = [
+      [va!, /must be "<url> <verifier key>"/],
+      [`https://w ${va} ${vb}`, /must be "<url> <verifier key>"/],
+      [`w1.example ${va}`, /must have a URL such as https:/],
+      [`ftp://w1.example ${va}`, /must have a URL such as https:/],
+      [`https://u:p@w1.example ${va}`, /without user, \? and #; https:\/\/w1.example\/ has/],
+      [`https://w1.example?x ${va}`, /without user/],
+      [`https://w1.example ${asLog}`, /no witness's verifier key behind https:\/\/w1.example .*type 1 is a log's key/],
+      [`https://w1.example ${va}x`, /no witness's verifier key/],
+      [`https://w1.example ${va},https://w1.example/ ${vb}`, /names https:\/\/w1.example twice/],
+      [`https://w1.example ${va},https://w2.example ${va}`, /one key: remove one/],
+      [`https://w1 ${va},https://w2 ${formatVerifierKey(cosignerKey("other", a!.publicKey))}`, /one key: remove one/],
+      [many.map((key, i) => `https://w${i} ${formatVerifierKey(key)}`).join(), /names 17 witnesses: at most 16/],
+    ];
+    for (const [text, why] of cases) expect(problems({ WITNESSES: text })).toEqual([expect.stringMatching(why)]);
   });
 
   test("counts an empty value as not set", () => {

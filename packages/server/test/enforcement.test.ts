@@ -44,6 +44,10 @@ beforeAll(async () => {
         [logId, size, tenantId, root, note],
       );
     }
+    await db.superuser.query(
+      `select tallystick.keep_cosignature(log_id, size, 'witness+00000000', 'line', now()) from tallystick.checkpoints where log_id = $1`,
+      [logId],
+    );
     await db.superuser.query("insert into tallystick.verifications (tenant_id, log_id) values ($1, $2)", [
       tenantId,
       logId,
@@ -72,6 +76,7 @@ const APPEND_ONLY = {
   entries: { column: "leaf", key: "log_id, seq, recorded_at" },
   log_keys: { column: "public_key", key: "singleton" },
   checkpoints: { column: "note", key: "log_id, size" },
+  cosignatures: { column: "line", key: "log_id, size, witness" },
 } as const;
 
 async function tablesOf(parent: string): Promise<string[]> {

@@ -40,6 +40,7 @@ const unsigned = {
     checkpoints: { refusals: [] } as unknown as Checkpoints,
     publication: { failure: undefined } as Publication,
     missingLogs: [],
+    witnesses: { problems: () => undefined },
   },
   weakLock: false,
 };

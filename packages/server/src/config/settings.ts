@@ -11,6 +11,7 @@ import {
   postgresUrl,
   text,
 } from "./parse.ts";
+import { witnesses } from "./witnesses.ts";
 
 /** One setting. `T` contains undefined where there is no default. */
 export interface Setting<T> {
@@ -109,6 +110,15 @@ export const SETTINGS = {
   }),
   publicLog: withDefault("PUBLIC_LOG", boolean, "false", {
     reason: "Lets anyone read checkpoints, verifier keys, hash tiles and consistency proofs; entries never.",
+  }),
+  witnesses: optional("WITNESSES", witnesses, {
+    unset: "nobody else is asked to cosign",
+    reason:
+      'Witnesses that cosign published checkpoints: "<url> <verifier key>", several separated by commas. Recording never waits for them.',
+  }),
+  witnessTimeoutMs: withDefault("WITNESS_TIMEOUT_MS", integer(100, 60_000), "5000", {
+    unit: "ms",
+    reason: "How long a witness may take to answer before it counts as silent and is asked again later.",
   }),
   logLevel: withDefault("LOG_LEVEL", logLevel, "INFO", {
     reason: "Least severity that is logged: TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL.",

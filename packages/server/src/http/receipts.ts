@@ -32,7 +32,7 @@ export async function receiptsOf(services: Services, log: TenantLog, recorded: r
       // The first one may be in a log that has been succeeded since.
       const again = await orProblem(async () => {
         const found = await new Reader(services.database).get(log, id, "latest");
-        return receiptOf(services, found!.log, found!.entry.seq, undefined);
+        return receiptOf(services, found!.log, found!.entry.seq);
       });
       return "problem" in again ? again.problem : member(again.value);
     }),
@@ -40,19 +40,26 @@ export async function receiptsOf(services: Services, log: TenantLog, recorded: r
 }
 
 /**
- * The receipt of an entry for the newest published checkpoint, or for the one of this size. An entry that no checkpoint covers yet
- * has one published for it.
+ * The receipt of an entry for the newest published checkpoint, or for the one of this size, or with so many cosignatures. An entry
+ * that no checkpoint covers yet has one published for it, unless it is to be cosigned: that cannot be waited for.
  *
- * @throws {Problem} 404 where no such checkpoint was kept, 400 where it is of a time before the entry.
+ * @throws {Problem} 404 where no such checkpoint was kept, or none that covers the entry; 400 where the one of this size is of a time
+ *   before the entry.
  * @throws {import("../log/errors.ts").AppendError} `unsignable`, `inconsistent`.
  */
 export async function receiptOf(
   { signing, receipts }: Services,
   log: LogIdentity,
   seq: number,
-  treeSize: number | undefined,
+  { treeSize, cosigned }: { treeSize?: number; cosigned?: number } = {},
 ): Promise<string> {
-  let checkpoint = await signing.checkpoints.published(log, treeSize);
+  let checkpoint = await signing.checkpoints.published(log, treeSize, cosigned);
+  if (cosigned !== undefined && (checkpoint === undefined || (treeSize === undefined && checkpoint.size <= seq))) {
+    const message = `must be at most what a kept checkpoint${treeSize === undefined ? " that has the entry" : " of this size"} has`;
+    throw new Problem(404, "not-found", `No checkpoint with ${cosigned} cosignatures has the entry: try again later.`, {
+      errors: [{ path: "cosigned", message }],
+    });
+  }
   if (treeSize !== undefined) {
     const errors = [{ path: "tree_size", message: "must be the size of a kept checkpoint, or be left out" }];
     if (checkpoint === undefined)

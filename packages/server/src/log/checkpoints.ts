@@ -37,7 +37,7 @@ export interface CheckpointsOptions {
   readonly tiles: TileReader;
   readonly logger: { error(facts: object, message: string): void; info(message: string): void };
   /** Told of each checkpoint that was published. */
-  readonly onPublished?: ((log: LogIdentity, checkpoint: SignedCheckpoint) => void) | undefined;
+  readonly onPublished?: (log: LogIdentity, checkpoint: SignedCheckpoint) => void;
 }
 
 // Somebody else may sign between a look at the lock and our turn; each time we are behind, so are they ahead.
@@ -116,16 +116,27 @@ export class Checkpoints {
     return checkpoint;
   }
 
-  /** The newest published checkpoint, or the one of this size; undefined where there is none. */
-  async published(log: LogIdentity, size?: number): Promise<SignedCheckpoint | undefined> {
+  /**
+   * The newest published checkpoint, or the one of this size, with at least so many cosignatures; undefined where there is none. Its
+   * note has all the cosignatures that were kept, in the order in which they came.
+   */
+  async published(log: LogIdentity, size?: number, cosigned = 0): Promise<SignedCheckpoint | undefined> {
     return this.#options.database.readLatest(log.tenantId, async (client) => {
-      const { rows } = await client.query<{ size: string; root: Buffer; note: string }>(
-        `select size, root, note from tallystick.checkpoints
-         where log_id = $1 and ($2::bigint is null or size = $2) order by size desc limit 1`,
-        [log.logId, size ?? null],
+      const { rows } = await client.query<{ size: string; root: Buffer; note: string; lines: string[] }>(
+        `select c.size, c.root, c.note,
+           array(select line from tallystick.cosignatures s where s.log_id = c.log_id and s.size = c.size order by nth) as lines
+         from tallystick.checkpoints c
+         where c.log_id = $1 and ($2::bigint is null or c.size = $2)
+           and ($3 = 0 or c.size = (
+             select size from tallystick.cosignatures
+             where log_id = $1 and nth = $3 and ($2::bigint is null or size = $2) order by size desc limit 1
+           ))
+         order by c.size desc limit 1`,
+        [log.logId, size ?? null, cosigned],
       );
       const row = rows[0];
-      return row === undefined ? undefined : { size: Number(row.size), root: row.root, note: row.note };
+      if (row === undefined) return undefined;
+      return { size: Number(row.size), root: row.root, note: row.note + row.lines.map((line) => `${line}\n`).join("") };
     });
   }
 

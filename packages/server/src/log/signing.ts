@@ -3,13 +3,16 @@
  */
 import type { Database } from "../db/database.ts";
 import { StartError } from "../start-error.ts";
-import { Checkpoints, type CheckpointsOptions, type SignedCheckpoint } from "./checkpoints.ts";
+import { Checkpoints } from "./checkpoints.ts";
 import { type LogKey, openLogKey } from "./log-key.ts";
+import { LogReader } from "./log-reader.ts";
 import { Publication } from "./publication.ts";
 import { type SignedLog, SignLock } from "./sign-lock.ts";
 import { Signer, SignerError } from "./signer.ts";
 import { TileReader } from "./tile-reader.ts";
-import type { LogIdentity } from "./verify-entry.ts";
+import type { WitnessLogger } from "./witness-link.ts";
+import type { WitnessAddress } from "./witness-request.ts";
+import { Witnesses } from "./witnesses.ts";
 
 export interface SigningOptions {
   readonly keyPath: string;
@@ -17,8 +20,10 @@ export interface SigningOptions {
   /** Makes the lock from the database's newest checkpoints where it does not know them. */
   readonly adoptLock: boolean;
   readonly intervalMs: number;
-  readonly logger: CheckpointsOptions["logger"];
-  readonly onPublished?: (log: LogIdentity, checkpoint: SignedCheckpoint) => void;
+  /** Who is asked to cosign. */
+  readonly witnesses: readonly WitnessAddress[];
+  readonly witnessTimeoutMs: number;
+  readonly logger: WitnessLogger;
 }
 
 export interface Signing {
@@ -27,6 +32,7 @@ export interface Signing {
   readonly checkpoints: Checkpoints;
   readonly publication: Publication;
   readonly signer: Signer;
+  readonly witnesses: Witnesses;
   /** Logs that were signed and that the database does not have. */
   readonly missingLogs: readonly string[];
   stop(): Promise<void>;
@@ -57,8 +63,21 @@ export async function openSigning(database: Database, options: SigningOptions): 
       logger.info(`the sign-lock now knows ${log} at size ${size}`);
     }
     const tiles = new TileReader();
-    const { onPublished } = options;
-    const checkpoints = new Checkpoints({ database, signer, tiles, logger, onPublished });
+    const witnesses = new Witnesses({
+      database,
+      addresses: options.witnesses,
+      timeoutMs: options.witnessTimeoutMs,
+      reader: new LogReader(database, tiles),
+      newest: (log) => checkpoints.published(log),
+      logger,
+    });
+    const checkpoints = new Checkpoints({
+      database,
+      signer,
+      tiles,
+      logger,
+      onPublished: (log, checkpoint) => witnesses.offer(log, checkpoint),
+    });
     const missingLogs = await compare(database, checkpoints, [...locked.values()]);
     for (const log of missingLogs) {
       logger.error(
@@ -75,9 +94,10 @@ export async function openSigning(database: Database, options: SigningOptions): 
     });
     const stop = async () => {
       await publication.stop();
+      await witnesses.stop();
       await signer.close();
     };
-    return { key, tiles, checkpoints, publication, signer, missingLogs, stop };
+    return { key, tiles, checkpoints, publication, signer, witnesses, missingLogs, stop };
   } catch (error) {
     await signer.close();
     throw error;

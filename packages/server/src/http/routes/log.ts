@@ -44,15 +44,46 @@ export function logRoutes(app: FastifyInstance, services: Services, { publicLog 
       `${prefix}/checkpoint`,
       { schema: logSchema("checkpoint", current), config: open },
       async (request, reply) => {
-        const { size } = request.query as { size?: string };
+        const { size, cosigned } = request.query as { size?: string; cosigned?: string };
         const { checkpoints } = services.signing;
         const log = await logIn(request);
-        const kept = await checkpoints.published(log, size === undefined ? undefined : Number(size));
+        const kept = await checkpoints.published(
+          log,
+          size === undefined ? undefined : Number(size),
+          Number(cosigned ?? 0),
+        );
+        if (kept === undefined && cosigned !== undefined) {
+          throw new Problem(
+            404,
+            "not-found",
+            `No checkpoint with ${cosigned} cosignatures was kept: see ../witnesses.`,
+          );
+        }
         if (kept === undefined && size !== undefined) {
           throw new Problem(404, "not-found", `No checkpoint of size ${size} was kept.`);
         }
         const { note } = kept ?? (await checkpoints.publish(log));
         return cached(reply, 1).type(TEXT).send(note);
+      },
+    );
+
+    app.get(
+      `${prefix}/witnesses`,
+      { schema: logSchema("witnesses", current), config: { scope: "any", tenantInPath: true } },
+      async (request) => {
+        const reports = await services.signing.witnesses.report(await logIn(request));
+        return {
+          data: reports.map(({ name, url, vkey, lastSize, lastTime, status, since, detail }) => ({
+            name,
+            url,
+            vkey,
+            last_size: lastSize ?? null,
+            last_time: lastTime?.toISOString() ?? null,
+            status,
+            since: since?.toISOString() ?? null,
+            detail: detail ?? null,
+          })),
+        };
       },
     );
 

@@ -15,15 +15,13 @@ export function receiptRoutes(app: FastifyInstance, services: Services): void {
 
   app.get("/v1/logs/:id/receipt", { schema: receiptSchema, config }, async (request, reply) => {
     const { id } = request.params as { id: string };
-    const { tree_size: text } = request.query as { tree_size?: string };
+    const { tree_size: size, cosigned } = request.query as { tree_size?: string; cosigned?: string };
     const found = await reader.get(request.access.log, id.toLowerCase(), "latest");
     if (found === undefined) throw new Problem(404, "not-found", `There is no entry ${id}.`);
-    const receipt = await receiptOf(
-      services,
-      found.log,
-      found.entry.seq,
-      text === undefined ? undefined : Number(text),
-    );
+    const receipt = await receiptOf(services, found.log, found.entry.seq, {
+      ...(size !== undefined && { treeSize: Number(size) }),
+      ...(cosigned !== undefined && { cosigned: Number(cosigned) }),
+    });
     return reply.type("text/plain; charset=utf-8").send(receipt);
   });
 }

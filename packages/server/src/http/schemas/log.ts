@@ -3,6 +3,11 @@
  */
 import { hex, listOf, problems, strict, tenantParameter, time, uuid } from "./shared.ts";
 
+export const cosigned = {
+  type: "string",
+  pattern: "^([1-9]|1[0-6])$",
+  description: "1-16: the newest kept checkpoint that so many witnesses have cosigned",
+} as const;
 const size = { type: "string", pattern: "^(0|[1-9][0-9]{0,15})$" } as const;
 const plainText = (description: string) => ({
   description,
@@ -23,7 +28,7 @@ const logPath = {
 } as const;
 
 /** Each route is there for the tenant's current log, and for any log of the tenant by slug. */
-export function logSchema(route: "checkpoint" | "vkey" | "consistency" | "tile", current: boolean) {
+export function logSchema(route: keyof typeof LOG_SCHEMAS, current: boolean) {
   const { operationId, ...schema } = LOG_SCHEMAS[route];
   const path = current ? tenantPath : logPath;
   const tile = { "*": { type: "string", description: "Tile path, such as 0/x001/234.p/5 or entries/000" } } as const;
@@ -45,9 +50,37 @@ const LOG_SCHEMAS = {
     description: "C2SP tlog-checkpoint: a signed note with the log's signature and its witnesses' cosignatures.",
     querystring: {
       ...strict,
-      properties: { ...tenantParameter, size: { ...size, description: "A kept one of this size" } },
+      properties: { ...tenantParameter, size: { ...size, description: "A kept one of this size" }, cosigned },
     },
     response: { 200: plainText("Signed note"), ...problems(400, 401, 403, 404, 503) },
+  },
+  witnesses: {
+    operationId: "getWitnesses",
+    summary: "Who cosigns the log's checkpoints",
+    description:
+      "How it stands between each witness that the server asks and this log. Recording never waits for a witness, and never stops because of one.",
+    querystring: { ...strict, properties: tenantParameter },
+    response: {
+      200: listOf({
+        type: "object",
+        required: ["name", "url", "vkey", "last_size", "last_time", "status", "since", "detail"],
+        properties: {
+          name: { type: "string" },
+          url: { type: "string", description: "C2SP tlog-witness submission prefix" },
+          vkey: { type: "string", description: "The key that its cosignatures verify by" },
+          last_size: { type: ["integer", "null"], description: "Size of the newest checkpoint that it cosigned" },
+          last_time: { ...time, type: ["string", "null"], description: "When it did, by its own clock" },
+          status: {
+            type: "string",
+            enum: ["ok", "waiting", "silent", "refused", "invalid", "unproved", "conflict"],
+            description: "conflict: it has cosigned another history of this log",
+          },
+          since: { ...time, type: ["string", "null"], description: "Since when it is not ok" },
+          detail: { type: ["string", "null"] },
+        },
+      }),
+      ...problems(401, 403, 404),
+    },
   },
   vkey: {
     operationId: "getVerifierKey",
@@ -163,6 +196,7 @@ export const receiptSchema = {
     properties: {
       ...tenantParameter,
       tree_size: { ...size, description: "Size of a kept checkpoint; the newest unless given" },
+      cosigned,
     },
   },
   response: { 200: plainText("Receipt"), ...problems(400, 401, 403, 404, 503) },
