@@ -136,7 +136,7 @@ export class TestDatabase {
 
   /**
    * A backup: another database that holds what this one holds now, its servers with a log key and sign-lock of their own unless
-   * they are given others. Ends every connection to this one; servers may be started on it again.
+   * they are given others. Ends every connection to this one, which {@link reopen} opens again; servers may be started on it.
    */
   async copy(): Promise<TestDatabase> {
     await this.database.close();
@@ -150,6 +150,13 @@ export class TestDatabase {
     await superuser.connect();
     const signingDirectory = await mkdtemp(join(tmpdir(), "tallystick-signing-"));
     return new TestDatabase(name, this.#base, superuser, signingDirectory);
+  }
+
+  /** This database again, after {@link copy}. */
+  async reopen(): Promise<TestDatabase> {
+    const superuser = new pg.Client(withPath(this.#base, this.name));
+    await superuser.connect();
+    return new TestDatabase(this.name, this.#base, superuser, this.signingDirectory);
   }
 
   async close(): Promise<void> {
