@@ -25,18 +25,20 @@ export interface Subject {
 
 export type RecordOptions = { readonly connections: number; readonly count: number } & Pick<
   Extract<LoadJob["send"], { kind: "single" | "bulk" }>,
-  "kind" | "shape" | "receipts"
+  "kind" | "shape" | "receipts" | "signer"
 >;
 
-/** Runs `work` on a fresh server; afterwards the log's size must be what was acknowledged, neither more nor less. */
+/** Runs `work` on a fresh server, once `prepare` has; afterwards the log's size must be what was acknowledged, neither more nor less. */
 export async function onFreshServer<T>(
   bench: Bench,
   work: (subject: Subject) => Promise<T>,
   settings: Readonly<Record<string, string>> = {},
+  prepare: (server: Tallystick) => Promise<void> = async () => {},
 ): Promise<T> {
   const server = await startTallystick({ profileDir: bench.profileDir, settings });
   const load = new LoadGenerator();
   try {
+    await prepare(server);
     const sizeBefore = await server.size();
     let recorded = 0;
     const result = await work({

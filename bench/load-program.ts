@@ -1,8 +1,17 @@
 /**
  * The load generator's process: makes the bytes of a job's requests, sends them, answers with what came of it.
  */
+import { createPrivateKey, sign } from "node:crypto";
+import { canonicalize } from "@tallystick/core/canonical";
+import type { JsonValue } from "@tallystick/core/json";
 import { type EventShape, eventAt } from "./events.ts";
 import { load } from "./http-load.ts";
+
+/** A publisher's private key, and the id that it is registered under. */
+export interface LoadSigner {
+  readonly privateKeyPem: string;
+  readonly keyId: string;
+}
 
 /** What to send, and where to. */
 export interface LoadJob {
@@ -17,6 +26,8 @@ export interface LoadJob {
         readonly shape: EventShape;
         /** Asks for the receipt of each. */
         readonly receipts?: boolean;
+        /** Signs each, before the clock runs. */
+        readonly signer?: LoadSigner | undefined;
       }
     | { readonly kind: "get"; readonly paths: readonly string[] };
 }
@@ -44,7 +55,13 @@ function requestsOf({ url, headers, send }: LoadJob): Buffer[] {
     );
   const { first, count, shape } = send;
   const query = send.receipts ? "?receipt=true" : "";
-  const event = (index: number) => JSON.stringify(eventAt(first + index, shape));
+  const key = send.signer === undefined ? undefined : createPrivateKey(send.signer.privateKeyPem);
+  const event = (index: number) => {
+    const plain = eventAt(first + index, shape);
+    if (key === undefined) return JSON.stringify(plain);
+    const signature = sign(null, Buffer.from(canonicalize(plain as JsonValue)), key).toString("base64");
+    return JSON.stringify({ ...plain, signature, public_key_id: send.signer!.keyId });
+  };
   if (send.kind === "single")
     return Array.from({ length: count }, (_, index) => post(`/v1/logs${query}`, event(index)));
   return Array.from({ length: Math.ceil(count / BULK_EVENTS) }, (_, request) => {

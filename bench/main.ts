@@ -13,6 +13,7 @@ import { proofs } from "./proofs.ts";
 import { receipts } from "./receipts.ts";
 import { writeReport } from "./report.ts";
 import { type Result, textTable } from "./result.ts";
+import { signed } from "./signed.ts";
 import { single } from "./single.ts";
 import { snapshot } from "./snapshot.ts";
 import { verify } from "./verify.ts";
@@ -26,6 +27,7 @@ const BENCHMARKS: Readonly<Record<string, (bench: Bench) => Promise<Result[]>>> 
   page,
   receipts,
   proofs,
+  signed,
   large,
 };
 /** What runs when nothing is named: all but the one that takes an hour. */

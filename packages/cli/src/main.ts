@@ -8,6 +8,7 @@ import { apiKeysCommand } from "./commands/api-keys.ts";
 import { configCommand } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { exportCommand } from "./commands/export.ts";
+import { keysCommand } from "./commands/keys.ts";
 import { logCommand } from "./commands/log.ts";
 import { migrateCommand } from "./commands/migrate.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -38,6 +39,7 @@ const program = new Command("tallystick")
   .addCommand(logCommand())
   .addCommand(tenantsCommand())
   .addCommand(apiKeysCommand())
+  .addCommand(keysCommand())
   .addCommand(witnessCommand())
   .addCommand(configCommand());
 inherit(program);

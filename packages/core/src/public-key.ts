@@ -99,7 +99,7 @@ function spkiOf(pem: string): Uint8Array {
   if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(pem)) {
     throw new PublicKeyError(
       "private_key",
-      "is a private key, which must never leave its owner: register the public half (openssl pkey -in key.pem -pubout), and replace this one, which has been sent",
+      "is a private key, which must never leave its owner: register the public half (openssl pkey -in key.pem -pubout), and replace this one where it was sent",
     );
   }
   if (pem.includes("-----BEGIN CERTIFICATE")) {
