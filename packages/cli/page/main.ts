@@ -1,7 +1,13 @@
 /**
  * The page: checks the evidence that it carries, in slices so that it stays usable, and shows what came of it.
  */
-import { EVIDENCE_FORMAT, type EvidenceEntry, type EvidenceHeader, parseEvidenceLine } from "@tallystick/core/evidence";
+import {
+  EVIDENCE_FORMAT,
+  EVIDENCE_MEDIA_TYPE,
+  type EvidenceEntry,
+  type EvidenceHeader,
+  parseEvidenceLine,
+} from "@tallystick/core/evidence";
 import type { EvidenceTrust } from "@tallystick/core/evidence-checkpoint";
 import type { EvidenceFinding, EvidenceReport } from "@tallystick/core/evidence-report";
 import { EvidenceVerifier } from "@tallystick/core/evidence-verify";
@@ -15,22 +21,25 @@ const SLICE_MS = 30;
 const SHOWN_AT_FIRST = 50;
 const SHOWN_MORE = 200;
 
-/** Where an entry stands in the text, and what does not fit in it. */
+/** Where an entry stands in the blocks of text, and what does not fit in it. */
 interface Place {
+  readonly block: string;
   readonly start: number;
   readonly end: number;
   readonly seq: number | null;
   readonly findings: readonly EvidenceFinding[];
 }
 
-const text = evidenceText();
+const blocks = evidenceBlocks();
+const size = blocks.reduce((sum, block) => sum + block.length, 0);
 let places: Place[] = [];
 let shown = 0;
 let run = 0;
 
-/** What stands in the script element, but for the newline that the element begins with. */
-function evidenceText(): string {
-  return (byId("evidence").textContent ?? "").slice(1);
+/** What stands in the script elements, but for the newline that each begins with. A block ends with a line. */
+function evidenceBlocks(): string[] {
+  const elements = document.querySelectorAll<HTMLScriptElement>(`script[type="${EVIDENCE_MEDIA_TYPE}"]`);
+  return [...elements].map(({ text }) => text.slice(1));
 }
 
 function decodedName(path: string): string {
@@ -45,25 +54,27 @@ function decodedName(path: string): string {
 async function check(trust: EvidenceTrust): Promise<void> {
   const own = ++run;
   const found: Place[] = [];
-  let line = { start: 0, end: 0 };
+  let line = { block: "", start: 0, end: 0 };
   const verifier = new EvidenceVerifier(trust, {
     onEntry: ({ seq, findings }) => found.push({ ...line, seq, findings }),
   });
   const progress = byId<HTMLProgressElement>("progress");
   progress.hidden = false;
+  let done = 0;
   let until = performance.now() + SLICE_MS;
-  for (let start = 0; start < text.length; ) {
-    const newline = text.indexOf("\n", start);
-    const end = newline < 0 ? text.length : newline + 1;
-    line = { start, end };
-    verifier.write(text.slice(start, end));
-    start = end;
-    if (performance.now() < until) continue;
-    progress.value = start / text.length;
-    byId("summary").textContent = `${verifier.entries} entries so far.`;
-    await turn();
-    if (own !== run) return;
-    until = performance.now() + SLICE_MS;
+  for (const block of blocks) {
+    for (let start = 0; start < block.length; start = line.end) {
+      const newline = block.indexOf("\n", start);
+      line = { block, start, end: newline < 0 ? block.length : newline + 1 };
+      verifier.write(block.slice(start, line.end));
+      done += line.end - start;
+      if (performance.now() < until) continue;
+      progress.value = done / size;
+      byId("summary").textContent = `${verifier.entries} entries so far.`;
+      await turn();
+      if (own !== run) return;
+      until = performance.now() + SLICE_MS;
+    }
   }
   progress.hidden = true;
   places = found;
@@ -101,7 +112,8 @@ function show(report: EvidenceReport): void {
 
 function headerOf(): EvidenceHeader | undefined {
   try {
-    const line = parseEvidenceLine(text.slice(0, text.indexOf("\n")));
+    const [first = ""] = blocks;
+    const line = parseEvidenceLine(first.slice(0, first.indexOf("\n")));
     return line.kind === "header" ? line : undefined;
   } catch {
     return undefined; // the report says what is wrong with it
@@ -183,8 +195,8 @@ function reveal(seq: number): void {
   if (index >= shown) showMore(index + 1 - shown);
 }
 
-function placeElement({ start, end, seq, findings }: Place): HTMLElement {
-  return entryElement(parseEvidenceLine(text.slice(start, end - 1)) as EvidenceEntry, seq, findings);
+function placeElement({ block, start, end, seq, findings }: Place): HTMLElement {
+  return entryElement(parseEvidenceLine(block.slice(start, end - 1)) as EvidenceEntry, seq, findings);
 }
 
 /** Checks again with the keys that the reader gives. */

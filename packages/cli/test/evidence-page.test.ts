@@ -2,13 +2,15 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
 import { openOffline, startBrowser } from "@tallystick/core/testing/browser";
 import { SmallLog, testWitness, variedLog } from "@tallystick/core/testing/evidence";
 import { formatVerifierKey, noteSigner } from "@tallystick/core/verifier-key";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readPageFrame } from "../src/evidence-page.ts";
+import { PageEvidence, pageOf, readPageFrame } from "../src/evidence-page.ts";
 
 /** Where pictures of the pages go, to be looked at; none are made unless it is set. */
 const PICTURES = process.env.PICTURES;
@@ -28,9 +30,9 @@ afterAll(async () => {
 
 /** Opens a page with this evidence, from a file and with the network off, and waits until it has checked itself. */
 async function open(evidence: string, picture?: string) {
-  const { before, after } = await readPageFrame();
   const file = join(folder, `${files++}.evidence.html`);
-  await writeFile(file, before + evidence + after);
+  const page = pageOf(await readPageFrame(), Readable.from([Buffer.from(evidence)]));
+  await writeFile(file, Readable.from(page));
   const offline = await openOffline(browser, pathToFileURL(file).href);
   await checked(offline.page);
   if (picture !== undefined) await take(offline.page, picture);
@@ -53,6 +55,26 @@ const textsOf = (page: Page, selector: string) => page.locator(selector).allText
 /** Changes an entry in the middle of a file, as someone with an editor does. */
 function tampered(file: string): string {
   return file.replace("order.create", "order.delete");
+}
+
+test("PageEvidence gives back what pageOf() was given, cut anywhere into pieces", async () => {
+  const frame = await readPageFrame();
+  const evidence = Buffer.from(variedLog(4_000).evidence());
+  for (const [cut, read] of [
+    [70_001, 1_000_003],
+    [1_500_000, 65_536],
+    [50_000, 997],
+  ] as const) {
+    const page = await buffer(pageOf(frame, Readable.from(pieces(evidence, cut))));
+    expect(page.toString("latin1").split("<script type=").length).toBeGreaterThan(3);
+    const found = new PageEvidence(frame);
+    expect((await buffer(found.read(Readable.from(pieces(page, read))))).equals(evidence)).toBe(true);
+    expect(found.own).toBe(true);
+  }
+});
+
+function* pieces(bytes: Buffer, size: number): Generator<Buffer> {
+  for (let start = 0; start < bytes.length; start += size) yield bytes.subarray(start, start + size);
 }
 
 describe("the page", () => {

@@ -92,7 +92,7 @@ function provedBy(report: EvidenceReport): string[] {
   }
   if (chains.links > 0) {
     proved.push(
-      `${count(chains.links, "entry follows", "entries follow")} on the entry before of the same service, by its hash.`,
+      `The services' chains hold: ${count(chains.links, "entry names", "entries name")} the hash of the service's entry before, or ${chains.links === 1 ? "is" : "are"} its first.`,
     );
   }
   if (entries > 1 && first !== undefined && last !== undefined) {
@@ -169,8 +169,11 @@ function notProvedBy(report: EvidenceReport): string[] {
 
 function attacksOn(report: EvidenceReport): AttackAnswer[] {
   const answer = report.key?.source === "given" ? "ruled_out" : "if_key";
-  const witnessed = report.cosignatures.filter(({ key }) => key === "given");
-  const latest = witnessed.map(({ time }) => time).sort()[0];
+  // The earliest: what was there by then was there at every later time.
+  const [seenBy] = report.cosignatures
+    .filter(({ key }) => key === "given")
+    .map(({ time }) => time)
+    .sort();
   const allSigned = report.signatures.valid === report.entries && report.entries > 0;
   const whole = report.complete || report.serviceComplete;
   return [
@@ -189,21 +192,21 @@ function attacksOn(report: EvidenceReport): AttackAnswer[] {
         : "the same proof, for the entries that are here",
     },
     {
-      attack: "An administrator who also holds the log's key rewrote the whole log",
-      answer: witnessed.length > 0 || allSigned ? answer : "not_ruled_out",
+      attack: `An administrator who also holds the log's key rewrote the whole log${seenBy === undefined ? "" : ` after ${seenBy}`}`,
+      answer: seenBy !== undefined || allSigned ? answer : "not_ruled_out",
       by:
-        witnessed.length > 0
-          ? "a witness that you trust saw the log before, and no other log with this name"
+        seenBy !== undefined
+          ? "a witness that you trust had seen this log by then, and cosigns no other history of it"
           : allSigned
             ? "every entry is signed by its publisher, whose key the administrator does not hold"
             : "it would take a witness's cosignature whose key you give, or a publisher's signature on every entry",
     },
     {
       attack: "Different auditors were given different answers",
-      answer: witnessed.length > 0 ? answer : "not_ruled_out",
+      answer: seenBy !== undefined ? answer : "not_ruled_out",
       by:
-        witnessed.length > 0
-          ? "the witness cosigns one history only; compare the checkpoint with theirs"
+        seenBy !== undefined
+          ? "the witness cosigns one history only: whoever asks for its cosignature as well has the same log"
           : "compare the checkpoint with another auditor's: with the same size it must have the same root",
     },
     {
@@ -212,11 +215,11 @@ function attacksOn(report: EvidenceReport): AttackAnswer[] {
       by: "not by one file; but keep it: a log that later has fewer entries than this checkpoint is caught by it",
     },
     {
-      attack: "Entries were backdated",
-      answer: report.complete && latest !== undefined ? answer : "not_ruled_out",
+      attack: seenBy === undefined ? "Entries were backdated" : `Entries were made up after ${seenBy} and backdated`,
+      answer: seenBy !== undefined ? answer : "not_ruled_out",
       by:
-        latest !== undefined
-          ? `times never go backwards, and a witness saw these entries by ${latest}`
+        seenBy !== undefined
+          ? "a witness that you trust had seen them by then; until then, only that times never go backwards is shown"
           : "times never go backwards here, but only a witness could say by when the entries were there",
     },
     {

@@ -11,7 +11,7 @@ import { filterParameters } from "@tallystick/server/http/schemas/entries";
 import { Command } from "commander";
 import { openApi, SERVER_HELP, type ServerOptions, withServerOptions } from "../api.ts";
 import { CliError } from "../errors.ts";
-import { type PageFrame, readPageFrame } from "../evidence-page.ts";
+import { type PageFrame, pageOf, readPageFrame } from "../evidence-page.ts";
 import { note, print, printJson } from "../output.ts";
 import { progressLine } from "../progress.ts";
 import { ownCommand, shellWord } from "../shell.ts";
@@ -150,18 +150,18 @@ async function writeEvidence(
   const verifier = new EvidenceVerifier();
   const progress = progressLine();
   let bytes = 0;
-  const append = async (data: Uint8Array) => {
-    await file.writeFile(data);
-    bytes += data.length;
-  };
-  try {
-    if (frame !== undefined) await append(Buffer.from(frame.before));
+  const checked = (async function* () {
     for await (const chunk of chunks) {
       verifier.write(chunk);
-      await append(chunk);
+      yield chunk;
       progress.say(() => `${verifier.entries} entries, ${(bytes / 1e6).toFixed(1)} MB`);
     }
-    if (frame !== undefined) await append(Buffer.from(frame.after));
+  })();
+  try {
+    for await (const data of frame === undefined ? checked : pageOf(frame, checked)) {
+      await file.writeFile(data);
+      bytes += data.length;
+    }
   } finally {
     progress.clear();
   }
