@@ -83,12 +83,13 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Where a log's entries have these search terms, in any block of it: positions of the server's own entries, for a verification.
--- Positions only; the rows are read under the policies of whoever asks.
+-- Positions only, and of the transaction's tenant; the rows are read under the policies of whoever asks.
 create function tallystick.positions_of(log integer, below bigint, all_terms bigint[])
 returns table (seq bigint, recorded_at timestamptz)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select e.seq, e.recorded_at from tallystick.entries e
-  where e.log_id = log and e.seq < below and e.terms && array(
+  where exists (select from tallystick.logs where id = log and tenant_id = tallystick.current_tenant())
+    and e.log_id = log and e.seq < below and e.terms && array(
     select (block << 32) + term from generate_series(0, (below - 1) / 65536) block, unnest(all_terms) term)
   order by e.seq
 $$;

@@ -1477,7 +1477,8 @@ CREATE OR REPLACE FUNCTION tallystick.positions_of(log integer, below bigint, al
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select e.seq, e.recorded_at from tallystick.entries e
-  where e.log_id = log and e.seq < below and e.terms && array(
+  where exists (select from tallystick.logs where id = log and tenant_id = tallystick.current_tenant())
+    and e.log_id = log and e.seq < below and e.terms && array(
     select (block << 32) + term from generate_series(0, (below - 1) / 65536) block, unnest(all_terms) term)
   order by e.seq
 $function$;

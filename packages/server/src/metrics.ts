@@ -5,7 +5,7 @@ import { Counter, collectDefaultMetrics, Histogram, Registry } from "prom-client
 
 /** Services come from clients: those beyond this many are counted together, so that none of them fills our memory, or Prometheus'. */
 const MAX_SERVICES = 500;
-/** What services beyond {@link MAX_SERVICES} are counted as. No service can have this name, which has a space. */
+/** What services beyond {@link MAX_SERVICES} are counted as. */
 const OTHER_SERVICES = "(other services)";
 
 export class Metrics {

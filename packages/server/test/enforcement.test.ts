@@ -3,6 +3,7 @@ import { parsePublicKeyPem } from "@tallystick/core/public-key";
 import { noteSigner } from "@tallystick/core/verifier-key";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SERVER_ROLES } from "../src/db/prepare.ts";
+import { termHash } from "../src/log/columns.ts";
 import { PublisherKeys } from "../src/log/publisher-keys.ts";
 import { Publishers } from "../src/log/publishers.ts";
 import type { TenantLog } from "../src/log/tenants.ts";
@@ -310,6 +311,18 @@ describe("row-level security", () => {
       );
     expect(await find(ours)).toHaveLength(10);
     expect(await find(theirs)).toEqual([]);
+  });
+
+  test("gives positions_of() no other tenant's log", async () => {
+    const as = (tenantId: string, log: TenantLog) =>
+      db.as(
+        "tallystick_reader",
+        "begin",
+        `select set_config('tallystick.tenant_id', '${tenantId}', true)`,
+        `select * from tallystick.positions_of(${log.logId}, 1000, array[${termHash(log.logId, "action", "a.b")}]::bigint[])`,
+      );
+    expect(await as(ours.tenantId, ours)).toHaveLength(300);
+    expect(await as(ours.tenantId, theirs)).toEqual([]);
   });
 
   test("lets the auditor see every tenant", async () => {

@@ -111,6 +111,8 @@ test("verifyLog() verifies every signature, in threads as well, and counts those
     checked: 3,
     signatures: { valid: 3, erased: 0 },
   });
+  const { rows } = await db.superuser.query("select * from tallystick.check_log($1)", [signed.log.slug]);
+  expect(rows).toEqual([]); // what an auditor with only psql runs
   // The name alone, the signature alone, then everything.
   await db.superuser.query("delete from tallystick.openings where log_id = $1 and pointer = '/event/actor/name'", [
     signed.log.logId,

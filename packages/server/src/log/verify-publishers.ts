@@ -50,6 +50,8 @@ interface KeyRow {
 
 /** Reads what tells of the keys of a log of `size`, and of those before it. To be read with the log's newest head. */
 export async function readPublishers(client: pg.ClientBase, log: LogIdentity, size: number): Promise<PublisherFacts> {
+  // Whoever may see all tenants has named none.
+  await client.query("select set_config('tallystick.tenant_id', $1, true)", [log.tenantId]);
   const { rows: logs } = await client.query<{ logId: number; size: number; current: boolean }>(
     `with recursive line as (
        select id, predecessor_id, 0 as age from tallystick.logs where id = $1

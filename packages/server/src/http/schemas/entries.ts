@@ -88,7 +88,18 @@ export const getEntrySchema = {
       properties: {
         ...entryFields,
         leaf: { type: "string", description: "The canonical bytes: leaf_hash = SHA-256(0x00 || leaf)" },
-        publisher: { type: "object", additionalProperties: true },
+        publisher: {
+          type: "object",
+          description: "Who signed it, where it was signed; a lone $committed where the signature has been erased",
+          properties: {
+            key_id: { type: "string" },
+            algorithm: { type: "string", enum: ["ed25519", "rsa-pss"] },
+            signature: { type: "string" },
+            payload: { type: "string", description: "The signed text, where it is not the RFC 8785 form of event" },
+            unsigned: { type: "array", items: { type: "string" }, description: "Members that are not signed" },
+          },
+          additionalProperties: true,
+        },
       },
     },
     ...problems(400, 401, 403, 404, 503),

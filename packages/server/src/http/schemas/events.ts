@@ -61,6 +61,40 @@ const receipt = {
   receipt: { type: "string", enum: ["true", "false"], description: "Adds the receipt; so does Prefer: return=receipt" },
 } as const;
 
+const signature = {
+  type: "string",
+  description:
+    "By the publisher's key, standard base64. Beside an event: over its RFC 8785 form as sent, without this and public_key_id",
+} as const;
+const publicKeyId = {
+  type: "string",
+  description: "The id that the key was registered under, <service_id>:v<n>",
+  examples: ["orders:v1"],
+} as const;
+
+/** What a client sends: an event, signed or not, or the signed form. */
+const submission = {
+  anyOf: [
+    { ...event, properties: { ...event.properties, signature, public_key_id: publicKeyId } },
+    {
+      ...strict,
+      description: "The signed form: the exact text that was signed, and what is not in it",
+      required: ["event", "signature", "public_key_id"],
+      properties: {
+        event: { type: "string", description: "The exact text that was signed: a JSON object, the event" },
+        event_data: { type: "object", additionalProperties: true, description: "What it parses to; compared with it" },
+        signature: { type: "string", description: "Over the UTF-8 bytes of event, standard base64" },
+        public_key_id: publicKeyId,
+        service_id: event.properties.service_id,
+        event_type: event.properties.event_type,
+        idempotency_key: event.properties.idempotency_key,
+        tenant_id: { type: "string" },
+        organization_id: { type: "string" },
+      },
+    },
+  ],
+} as const;
+
 const entryHead = {
   type: "object",
   required: ["id", "seq", "recorded_at", "leaf_hash", "duplicate"],
@@ -84,7 +118,7 @@ export const recordSchema = {
   description: "201: the entry is durable, chained, and in the tree whose head was committed with it.",
   tags: ["events"],
   querystring: { ...strict, properties: { ...tenantParameter, ...receipt } },
-  body: event,
+  body: submission,
   response: { 201: entryHead, ...problems(400, 401, 403, 413, 415, 422, 503) },
 };
 
@@ -99,8 +133,8 @@ export const bulkSchema = {
   },
   body: {
     oneOf: [
-      { type: "object", required: ["events"], properties: { events: { type: "array", items: event } } },
-      { type: "array", items: event },
+      { type: "object", required: ["events"], properties: { events: { type: "array", items: submission } } },
+      { type: "array", items: submission },
     ],
   },
   response: {
