@@ -31,9 +31,9 @@ const PREFIXES = [
 export function logRoutes(app: FastifyInstance, services: Services, { publicLog }: HttpOptions): void {
   const { database, tenants, gate } = services;
   const vkey = (name: string) => formatVerifierKey(verifierKey(name, services.signing.key.publicKey));
-  const cached = (reply: FastifyReply, seconds: number, more = "") =>
+  const cached = (reply: FastifyReply, seconds: number, { more = "", shared = publicLog } = {}) =>
     reply
-      .header("cache-control", `${publicLog ? "public" : "private"}, max-age=${seconds}${more}`)
+      .header("cache-control", `${shared ? "public" : "private"}, max-age=${seconds}${more}`)
       .header("vary", "authorization, x-api-key, x-admin-token, accept-encoding");
 
   const logIn = (request: FastifyRequest) =>
@@ -129,14 +129,19 @@ export function logRoutes(app: FastifyInstance, services: Services, { publicLog 
 
     app.get(`${prefix}/tile/*`, { schema: logSchema("tile", current), config: open }, async (request, reply) => {
       const { "*": path } = request.params as { "*": string };
-      const tile = tileOf(path);
+      // The router takes other spellings too, a slash at the end for one: each would be a copy of its own in every cache.
+      const exact = request.url.split("?")[0]!.endsWith(`/tile/${path}`);
+      const tile = exact ? tileOf(path) : undefined;
+      reply.header("cache-control", "no-store"); // of a 404: what is not there may be tomorrow
       if (tile === undefined) throw noTile(path);
       // Entries are for readers, whatever else is public.
       if (tile.level === "entries") request.access = await gate.check(request, "read");
       const data = await new LogReader(database, services.signing.tiles).tile(await logIn(request), tile);
       if (data === undefined) throw noTile(path);
-      cached(reply, 31_536_000, ", immutable").type(BYTES);
-      const zip = tile.level === "entries" && /\bgzip\b/.test(String(request.headers["accept-encoding"] ?? ""));
+      // A shared cache that leaves Vary out would give entries to anyone.
+      const shared = publicLog && tile.level !== "entries";
+      cached(reply, 31_536_000, { more: ", immutable", shared }).type(BYTES);
+      const zip = tile.level === "entries" && takesGzip(request);
       return zip ? reply.header("content-encoding", "gzip").send(await compress(data)) : reply.send(Buffer.from(data));
     });
   }
@@ -189,6 +194,14 @@ function tileOf(path: string) {
     if (error instanceof TileError) return undefined;
     throw error;
   }
+}
+
+/** RFC 9110, section 12.5.3; `*` alone is nobody's wish. */
+function takesGzip(request: FastifyRequest): boolean {
+  return String(request.headers["accept-encoding"] ?? "")
+    .toLowerCase()
+    .split(",")
+    .some((coding) => /^\s*(x-)?gzip\s*(;|$)/.test(coding) && !/;\s*q=0(\.0*)?\s*$/.test(coding));
 }
 
 function noTile(path: string): Problem {
