@@ -1,16 +1,22 @@
 /** Evidence over HTTP, from a server in a process of its own, checked by nothing but the file. */
+import { generateKeyPairSync } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { EVIDENCE_MEDIA_TYPE } from "@tallystick/core/evidence";
 import type { EvidenceReport } from "@tallystick/core/evidence-report";
 import { EvidenceVerifier } from "@tallystick/core/evidence-verify";
 import type { JsonObject } from "@tallystick/core/json";
 import type { SignatureAlgorithm } from "@tallystick/core/public-key";
-import { parseVerifierKey } from "@tallystick/core/verifier-key";
+import { formatVerifierKey, parseCosignerKey, parseVerifierKey, verifierKey } from "@tallystick/core/verifier-key";
+import { parseLogKeys } from "@tallystick/witness/log-keys";
+import { startWitness } from "@tallystick/witness/start";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Api, Problem } from "../src/testing/api.ts";
-import { checkLog, TestDatabase } from "../src/testing/log.ts";
+import { checkLog, TEST_ORIGIN, TestDatabase } from "../src/testing/log.ts";
 import { TestPublisher } from "../src/testing/publisher.ts";
-import { databaseSettings, startTestServer, stopTestServers, type TestServer } from "../src/testing/server.ts";
+import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";
 
 let database: TestDatabase;
 let server: TestServer;
@@ -61,6 +67,55 @@ async function evidence(api: Api, parameters: Readonly<Record<string, string>> =
   expect(answer.status, answer.text).toBe(200);
   return answer;
 }
+
+test("evidence carries what witnesses have cosigned, and their keys", async () => {
+  const own = await TestDatabase.create();
+  const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+  const settings = databaseSettings(own);
+  await writeFile(settings.LOG_KEY_PATH, privateKey.export({ type: "pkcs8", format: "pem" }), { mode: 0o600 });
+  const logKey = verifierKey(
+    `${TEST_ORIGIN}/default`,
+    Buffer.from(publicKey.export({ format: "jwk" }).x!, "base64url"),
+  );
+  const stateDir = await mkdtemp(join(tmpdir(), "tallystick-witness-"));
+  const log = { info: () => undefined, error: () => undefined };
+  const logs = parseLogKeys([formatVerifierKey(logKey)]);
+  const witness = await startWitness({ name: "witness.example", logs, stateDir, host: "127.0.0.1", port: 0, log });
+  let witnessed: TestServer | undefined;
+  try {
+    witnessed = await startTestServer({
+      ...settings,
+      CHECKPOINT_INTERVAL_MS: "20",
+      WITNESSES: `${witness.url} ${witness.vkey}`,
+    });
+    const { api } = witnessed;
+    await api.recordAll(events(10));
+    await until(async () => {
+      const { text } = await api.get("/v1/tenants/default/log/checkpoint?cosigned=1");
+      return text.includes("\n10\n");
+    });
+    for (const parameters of [{ cosigned: "1" }, { to_seq: "10" }]) {
+      const { text } = await evidence(api, parameters);
+      const byFile = new EvidenceVerifier({ logKey });
+      byFile.write(text);
+      expect(byFile.report()).toMatchObject({
+        verdict: "good",
+        complete: true,
+        cosignatures: [{ witness: "witness.example", key: "file" }],
+        unknownSigners: [],
+      });
+      const given = new EvidenceVerifier({ logKey, witnessKeys: [parseCosignerKey(witness.vkey)], witnessQuorum: 1 });
+      given.write(text);
+      expect(given.report()).toMatchObject({ verdict: "good", cosignatures: [{ key: "given" }] });
+    }
+    expect((await api.get("/v1/logs/export?format=evidence&cosigned=2")).status).toBe(404);
+  } finally {
+    await witness.stop();
+    await rm(stateDir, { recursive: true });
+    await witnessed?.stop();
+    await own.close();
+  }
+});
 
 describe("evidence of signed entries", () => {
   let numbers = 0;

@@ -21,6 +21,7 @@ import { problemLines } from "../verify-text.ts";
 const POSITIONS: Readonly<Record<string, string>> = {
   from_seq: "from this position on",
   to_seq: "before this position",
+  cosigned: "prove by the newest kept checkpoint with at least so many cosignatures",
   tree_size: "prove by the kept checkpoint of this size; else by a new one",
   log: "an earlier log of the tenant, by slug",
 };

@@ -63,6 +63,11 @@ export class Witnesses {
     );
   }
 
+  /** Their verifier keys. */
+  get vkeys(): string[] {
+    return this.#links.map(({ address }) => formatVerifierKey(address.key));
+  }
+
   /** Begins with the newest checkpoints that lack a cosignature. */
   start(): void {
     if (this.#links.length > 0) this.#schedule(0);

@@ -26,6 +26,7 @@ interface ExportQuery {
   readonly tenant_id?: string;
   readonly log?: string;
   readonly tree_size?: string;
+  readonly cosigned?: string;
   readonly from_seq?: string;
   readonly to_seq?: string;
 }
@@ -33,20 +34,20 @@ interface ExportQuery {
 export function exportRoutes(app: FastifyInstance, services: Services): void {
   app.get("/v1/logs/export", { schema: exportSchema, config: { scope: "export" } }, async (request, reply) => {
     const query = request.query as ExportQuery & Record<string, string>;
-    const { format: _, tenant_id: __, log: slug, tree_size, from_seq, to_seq, ...parameters } = query;
+    const { format: _, tenant_id: __, log: slug, tree_size, cosigned, from_seq, to_seq, ...parameters } = query;
     const { filter } = parseListQuery(parameters, request.access.log.logId);
     const log = await logOf(services.tenants, request.access.log, slug);
     const evidence = new EvidenceReader(services);
     const bounds = await evidence.bounds(log, filter);
     const from = Math.max(bounds.from, Number(from_seq ?? 0));
     const end = Math.min(bounds.to ?? Number.POSITIVE_INFINITY, Number(to_seq ?? Number.POSITIVE_INFINITY));
-    const checkpoint = await checkpointFor(log, end, tree_size);
+    const checkpoint = await checkpointFor(log, end, { tree_size, cosigned });
     const to = Math.min(end, checkpoint.size);
     const plan = {
       ...{ log, filter, checkpoint },
       selection: selectionOf(filter, { ...parameters, from_seq, to_seq }, { from, to }),
       predecessors: await logsBefore(log),
-      witnessKeys: [],
+      witnessKeys: services.signing.witnesses.vkeys,
       createdAt: new Date().toISOString().replace("Z", "000Z"),
       generator: `tallystick ${version}`,
     };
@@ -80,15 +81,27 @@ export function exportRoutes(app: FastifyInstance, services: Services): void {
     return before;
   }
 
-  /** A kept one: the newest where it covers everything before `end`, as witnesses may have seen it; else a new one. */
-  async function checkpointFor(log: LogIdentity, end: number, treeSize: string | undefined): Promise<SignedCheckpoint> {
+  /** A kept one where it is asked for or covers everything before `end`, one that a witness has seen if there is; else a new one. */
+  async function checkpointFor(
+    log: LogIdentity,
+    end: number,
+    { tree_size, cosigned }: { tree_size: string | undefined; cosigned: string | undefined },
+  ): Promise<SignedCheckpoint> {
     const { checkpoints } = services.signing;
-    const kept = await checkpoints.published(log, treeSize === undefined ? undefined : Number(treeSize));
-    if (treeSize !== undefined && kept === undefined) {
-      const errors = [{ path: "tree_size", message: "must be the size of a kept checkpoint, or be left out" }];
-      throw new Problem(404, "not-found", `No checkpoint of size ${treeSize} was kept.`, { errors });
+    if (tree_size !== undefined || cosigned !== undefined) {
+      const size = tree_size === undefined ? undefined : Number(tree_size);
+      const kept = await checkpoints.published(log, size, Number(cosigned ?? 0));
+      if (kept !== undefined) return kept;
+      const path = cosigned === undefined ? "tree_size" : "cosigned";
+      const errors = [{ path, message: "no checkpoint that was kept is so" }];
+      throw new Problem(404, "not-found", "No such checkpoint was kept: see GET /v1/tenants/{id}/log/checkpoint.", {
+        errors,
+      });
     }
-    if (kept !== undefined && (treeSize !== undefined || end <= kept.size)) return kept;
+    const seen = await checkpoints.published(log, undefined, 1);
+    if (seen !== undefined && end <= seen.size) return seen;
+    const kept = await checkpoints.published(log);
+    if (kept !== undefined && end <= kept.size) return kept;
     try {
       return await checkpoints.publish(log);
     } catch (error) {

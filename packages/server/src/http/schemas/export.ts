@@ -3,6 +3,7 @@
  */
 import { EVIDENCE_MEDIA_TYPE } from "@tallystick/core/evidence";
 import { filterParameters } from "./entries.ts";
+import { cosigned } from "./log.ts";
 import { logParameter, problems, strict, tenantParameter } from "./shared.ts";
 
 /** What entries can be exported as. */
@@ -25,6 +26,10 @@ export const exportSchema = {
       ...filterParameters,
       from_seq: { ...position, description: "From this position on" },
       to_seq: { ...position, description: "Before this position" },
+      cosigned: {
+        ...cosigned,
+        description: "1-16: prove by the newest kept checkpoint that so many witnesses have cosigned",
+      },
       tree_size: { ...position, description: "Prove by the kept checkpoint of this size; else by a new one" },
       ...logParameter,
     },
