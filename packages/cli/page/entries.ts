@@ -1,10 +1,12 @@
 /** The entries, for people: who did what to what, when, and how it ended; below that, everything that was recorded. */
 import { actorTypeOf, occurredAtOf, outcomeOf, severityOf } from "@tallystick/core/defaults";
-import type { Actor, Event } from "@tallystick/core/event";
+import { type Actor, type Event, OUTCOMES } from "@tallystick/core/event";
 import type { EvidenceEntry } from "@tallystick/core/evidence";
 import { type OpenedEntry, openEntry } from "@tallystick/core/evidence-entry";
 import type { EvidenceFinding } from "@tallystick/core/evidence-report";
 import { element, pair, plain } from "./elements.ts";
+
+const KNOWN_OUTCOMES: ReadonlySet<string> = new Set(OUTCOMES);
 
 /** One entry as a line that opens. `seq`: the position that it was found at. */
 export function entryElement(
@@ -54,8 +56,8 @@ function summaryOf(
   }
   const { opened, erased, leaf } = entry;
   const { event } = opened;
-  const outcome = outcomeOf(event);
-  const severity = severityOf(event);
+  const outcome = textOf(outcomeOf(event));
+  const severity = textOf(severityOf(event));
   const tags = [
     ...bad,
     ...(severity === "INFO" ? [] : [element("span", "tag", severity)]),
@@ -63,7 +65,7 @@ function summaryOf(
     ...(erased.length === 0
       ? []
       : [element("span", "tag erased", erased.length === 1 ? "1 value erased" : `${erased.length} values erased`)]),
-    element("span", `tag ${outcome}`, outcome),
+    element("span", `tag ${KNOWN_OUTCOMES.has(outcome) ? outcome : ""}`, outcome),
   ];
   const time = element("time", "when", leaf.recorded_at.replace("T", " ").replace(/\.\d+Z$/, " UTC"));
   time.dateTime = leaf.recorded_at;
@@ -71,35 +73,45 @@ function summaryOf(
     position,
     time,
     element("span", "who", ...whoIs(event.actor)),
-    element("span", "what", element("span", "action", plain(String(event.action))), ...onWhat(event)),
+    element("span", "what", element("span", "action", textOf(event.action)), ...onWhat(event)),
     element("span", "tags", ...tags),
   ];
 }
 
+/** Whoever holds the log's key may have recorded anything as an actor: what is no actor is shown as the JSON that it is. */
 function whoIs(actor: Actor): (Node | string)[] {
-  const { name, id } = actor as { name?: unknown; id?: unknown };
+  if (!isObject(actor)) return [valueNode(actor)];
+  const { name, id } = actor;
   const type = actorTypeOf(actor);
   const who: (Node | string)[] = [];
   if (name !== undefined) who.push(valueNode(name), " ");
-  if (id !== undefined) who.push(name === undefined ? plain(String(id)) : `(${plain(String(id))})`);
-  if (type !== "user" || who.length === 0)
-    who.push(who.length === 0 ? plain(String(type)) : `, ${plain(String(type))}`);
+  if (id !== undefined) who.push(name === undefined ? textOf(id) : `(${textOf(id)})`);
+  if (type !== "user" || who.length === 0) who.push(who.length === 0 ? textOf(type) : `, ${textOf(type)}`);
   if (actor.on_behalf_of !== undefined) who.push(" for ", ...whoIs(actor.on_behalf_of));
   return who;
 }
 
 function onWhat({ resource }: Event): (Node | string)[] {
   if (resource === undefined) return [];
-  const id = resource.id === undefined ? "" : ` ${plain(String(resource.id))}`;
+  if (!isObject(resource)) return [" on ", valueNode(resource)];
+  const id = resource.id === undefined ? "" : ` ${textOf(resource.id)}`;
   const name = resource.name === undefined ? [] : [" (", valueNode(resource.name), ")"];
-  return [` on ${plain(String(resource.type))}${id}`, ...name];
+  return [` on ${textOf(resource.type)}${id}`, ...name];
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function textOf(value: unknown): string {
+  return plain(typeof value === "string" ? value : (JSON.stringify(value) ?? ""));
 }
 
 /** A value of the event; a commitment is shown as the erased value that it stands for. */
 function valueNode(value: unknown): Node {
   if (isMark(value, "$committed")) return element("span", "erased", "erased");
-  if (isMark(value, "$masked")) return element("span", "erased", `masked (${plain(String(value.$masked))})`);
-  return document.createTextNode(plain(typeof value === "string" ? value : JSON.stringify(value)));
+  if (isMark(value, "$masked")) return element("span", "erased", `masked (${textOf(value.$masked)})`);
+  return document.createTextNode(textOf(value));
 }
 
 function isMark(value: unknown, key: "$committed" | "$masked"): value is Record<string, unknown> {

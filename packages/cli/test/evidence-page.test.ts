@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
+import { canonicalize } from "@tallystick/core/canonical";
 import { openOffline, startBrowser } from "@tallystick/core/testing/browser";
 import { SmallLog, testWitness, variedLog } from "@tallystick/core/testing/evidence";
 import { formatVerifierKey, noteSigner } from "@tallystick/core/verifier-key";
@@ -178,6 +179,25 @@ describe("the page", () => {
     expect(await page.locator("#entry-0 .what").textContent()).toContain("\\u202egnp.exe");
     expect(await page.locator("#entry-0 pre").textContent()).toContain("</script>");
     expect(requests).toEqual([]);
+    expect(errors).toEqual([]);
+  });
+
+  test("shows whatever stands where an event should be, and goes on", async () => {
+    const log = variedLog(2);
+    const members = ["actor", "resource", "context", "outcome", "severity", "related", "metadata", "occurred_at"];
+    const actors = [{ on_behalf_of: null }, { name: {} }, { on_behalf_of: { id: ["x"] } }];
+    for (const value of [null, 5, "x", [], {}, [[]], { id: null }, ...actors]) {
+      for (const member of members) {
+        const leaf = JSON.parse(log.leaves[1]!.leaf) as { seq: number; event: Record<string, unknown> };
+        leaf.seq = log.leaves.length;
+        leaf.event[member] = value;
+        log.push(canonicalize(leaf as never));
+      }
+    }
+    const { page, errors } = await open(log.evidence());
+    await page.getByRole("button", { name: "Show all" }).click();
+    expect(await page.locator(".entry").count()).toBe(log.leaves.length);
+    expect(await page.locator(".entry .detail").count()).toBeGreaterThan(70); // what does not fit is open
     expect(errors).toEqual([]);
   });
 

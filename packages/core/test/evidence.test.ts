@@ -5,6 +5,7 @@ import { EvidenceWriter, parseEvidenceLine } from "../src/evidence.ts";
 import type { EvidenceTrust } from "../src/evidence-checkpoint.ts";
 import type { EvidenceReport } from "../src/evidence-report.ts";
 import { EvidenceVerifier } from "../src/evidence-verify.ts";
+import { evidenceWords } from "../src/evidence-words.ts";
 import { sha256Hex } from "../src/sha256.ts";
 import { LOG, SmallLog, testWitness, variedLog } from "../src/testing/evidence.ts";
 import { formatVerifierKey, noteSigner, parseVerifierKey } from "../src/verifier-key.ts";
@@ -287,6 +288,27 @@ test("a forger who makes the manifest anew is found, whatever leaf, hash, proof 
       },
     ),
     { numRuns: 300 },
+  );
+});
+
+test("no leaf that the log's key vouches for makes the check fail", () => {
+  const members = ["v", "log", "seq", "id", "recorded_at", "service", "event", "publisher"] as const;
+  const inEvent = ["action", "actor", "resource", "context", "metadata", "changes", "related"] as const;
+  const anything = fc.jsonValue({ maxDepth: 4 });
+  fc.assert(
+    fc.property(fc.constantFrom(...members, ...inEvent), anything, fc.boolean(), (name, value, alone) => {
+      const hostile = variedLog(2);
+      const leaf = JSON.parse(hostile.leaves[1]!.leaf) as Record<string, Record<string, unknown>>;
+      const holder = (members as readonly string[]).includes(name) ? leaf : leaf.event!;
+      holder[name] = value as never;
+      const { openings } = hostile.leaves[1]!;
+      hostile.push(canonicalize((alone ? value : leaf) as never), openings);
+      for (const file of [hostile.evidence(), hostile.evidence({ only: [2] })]) {
+        expect(["good", "tampered", "unchecked"]).toContain(check(file).verdict);
+        evidenceWords(check(file));
+      }
+    }),
+    { numRuns: 500 },
   );
 });
 
