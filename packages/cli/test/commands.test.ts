@@ -212,6 +212,15 @@ describe("log", () => {
     });
   });
 
+  test("shows the witnesses, of which there are none here, and so no cosigned checkpoint", async () => {
+    expect(await json(["log", "witnesses"])).toEqual([]);
+    expect(await cli(["log", "checkpoint", "--cosigned", "1"])).toMatchObject({
+      code: 1,
+      stdout: "",
+      stderr: expect.stringContaining("No checkpoint was kept that 1 or more witnesses have cosigned"),
+    });
+  });
+
   test("opens a successor, with a reason", async () => {
     await json(["tenants", "create", "short-lived"]);
     expect((await cli(["log", "succeed", "--tenant", "short-lived"])).code).toBe(2);

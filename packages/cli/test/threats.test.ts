@@ -270,6 +270,8 @@ describe("somebody who holds the database and the log's key", () => {
       expect(ours!.size).toBe(10);
       expect(theirs!.root).not.toEqual(ours!.root); // both signed by the log's key: whoever sees them is convinced
     }
+    const shown = await cli(["log", "witnesses", "--server", forger.url]);
+    expect(shown).toMatchObject({ code: 0, stdout: expect.stringMatching(/ conflict .* it has cosigned size 10; /) });
   });
 
   test("has no publisher's signature for what the publisher never said", async () => {

@@ -25,6 +25,15 @@ type Listed = Pick<LogFacts, "name" | "slug" | "size" | "root" | "predecessor" |
   readonly vkey: string;
 };
 
+interface ListedWitness {
+  readonly name: string;
+  readonly last_size: number | null;
+  readonly last_time: string | null;
+  readonly status: string;
+  readonly since: string | null;
+  readonly detail: string | null;
+}
+
 export function logCommand(): Command {
   const command = new Command("log").description(
     "list a tenant's logs, show and check what is signed, open a successor",
@@ -63,8 +72,33 @@ Examples:
 
   sub("checkpoint", "the newest published checkpoint: a C2SP signed note, with its witnesses' cosignatures")
     .option("--log <slug>", "an earlier log of the tenant")
+    .option("--cosigned <number>", "the newest that so many witnesses have cosigned")
+    .action(async (options: Options & { cosigned?: string }) => {
+      const query = options.cosigned === undefined ? "" : `?cosigned=${encodeURIComponent(options.cosigned)}`;
+      process.stdout.write(await (await open(options)).text(`${logPath(options)}/checkpoint${query}`));
+    });
+
+  sub("witnesses", "who cosigns the log's checkpoints, and how it stands with each")
+    .option("--log <slug>", "an earlier log of the tenant")
     .action(async (options: Options) => {
-      process.stdout.write(await (await open(options)).text(`${logPath(options)}/checkpoint`));
+      const { data } = await (await open(options)).request<{ data: ListedWitness[] }>(
+        "GET",
+        `${logPath(options)}/witnesses`,
+      );
+      if (options.json) return printJson(data);
+      print(
+        formatTable(
+          ["witness", "cosigned size", "at", "status", "since", "detail"],
+          data.map(({ name, last_size, last_time, status, since, detail }) => [
+            name,
+            String(last_size ?? ""),
+            last_time ?? "",
+            status,
+            since ?? "",
+            detail ?? "",
+          ]),
+        ),
+      );
     });
 
   sub("vkey", "the key that the log's checkpoints verify by: keep it where the server cannot change it")

@@ -56,9 +56,14 @@ export async function receiptOf(
   let checkpoint = await signing.checkpoints.published(log, treeSize, cosigned);
   if (cosigned !== undefined && (checkpoint === undefined || (treeSize === undefined && checkpoint.size <= seq))) {
     const message = `must be at most what a kept checkpoint${treeSize === undefined ? " that has the entry" : " of this size"} has`;
-    throw new Problem(404, "not-found", `No checkpoint with ${cosigned} cosignatures has the entry: try again later.`, {
-      errors: [{ path: "cosigned", message }],
-    });
+    throw new Problem(
+      404,
+      "not-found",
+      `No checkpoint that ${cosigned} or more witnesses have cosigned has the entry: try again later.`,
+      {
+        errors: [{ path: "cosigned", message }],
+      },
+    );
   }
   if (treeSize !== undefined) {
     const errors = [{ path: "tree_size", message: "must be the size of a kept checkpoint, or be left out" }];

@@ -56,7 +56,7 @@ export function logRoutes(app: FastifyInstance, services: Services, { publicLog 
           throw new Problem(
             404,
             "not-found",
-            `No checkpoint with ${cosigned} cosignatures was kept: see ../witnesses.`,
+            `No checkpoint was kept that ${cosigned} or more witnesses have cosigned: see their state at /log/witnesses.`,
           );
         }
         if (kept === undefined && size !== undefined) {
