@@ -1,5 +1,7 @@
 /** Evidence from the command line: exported from a server, then checked where there is none. */
+import { once } from "node:events";
 import { readdir, readFile, writeFile } from "node:fs/promises";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { join } from "node:path";
 import type { EvidenceReport } from "@tallystick/core/evidence-report";
 import { testWitness, variedLog } from "@tallystick/core/testing/evidence";
@@ -96,6 +98,33 @@ describe("export", () => {
     expect((await run(["export", "-o", "x"], settings, cwd)).stderr).toContain("say --evidence");
     expect((await readdir(cwd)).filter((name) => name.includes("failed"))).toEqual([]);
   });
+});
+
+test("export keeps nothing where the connection ends before the file does", async () => {
+  const credentials = await readFile(join(cwd, "data/credentials.json"), "utf8");
+  const { url, api_key: apiKey } = JSON.parse(credentials) as { url: string; api_key: string };
+  const cutter = createServer((socket) => {
+    const upstream = connect(Number(new URL(url).port), "127.0.0.1");
+    let bytes = 0;
+    socket.pipe(upstream).on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes < 10_000) socket.write(chunk);
+      else socket.end(chunk.subarray(0, 5_000));
+    });
+    for (const end of [socket, upstream]) end.on("error", () => undefined); // both are cut on purpose
+  });
+  cutter.listen(0, "127.0.0.1");
+  await once(cutter, "listening");
+  try {
+    const { port } = cutter.address() as AddressInfo;
+    const from = ["--server", `http://127.0.0.1:${port}`, "--api-key", apiKey];
+    const { code, stdout, stderr } = await exportTo("cut-off.ndjson", ...from);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toContain("did not send all of its answer");
+    expect((await readdir(cwd)).filter((name) => name.includes("cut-off"))).toEqual([]);
+  } finally {
+    cutter.close();
+  }
 });
 
 describe("verify FILE, with no server and no database", () => {
