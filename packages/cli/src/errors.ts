@@ -5,8 +5,8 @@ import { ConfigError } from "@tallystick/server/config";
 import { EmbeddedPostgresError } from "@tallystick/server/db/embedded";
 import { MigrationError } from "@tallystick/server/db/migrate";
 import { isConnectionError } from "@tallystick/server/db/unavailable";
-import { UnknownTenantError } from "@tallystick/server/log/verify";
 import { StartError } from "@tallystick/server/start-error";
+import { UnknownTenantError } from "@tallystick/server/verify/database";
 import { WitnessError } from "@tallystick/witness/witness-error";
 import { DatabaseError } from "pg";
 

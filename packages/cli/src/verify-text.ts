@@ -1,7 +1,7 @@
 /**
  * Reports of a verification as lines for people: every entry that is wrong, what is wrong with it, and what to look at next.
  */
-import type { VerifyProblem, VerifyReport } from "@tallystick/server/log/verify-report";
+import type { VerifyProblem, VerifyReport } from "@tallystick/server/verify/report";
 import { visible } from "./table.ts";
 
 /** What to run next to look at what a problem names. */

@@ -3,7 +3,7 @@ import { createPrivateKey, sign } from "node:crypto";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import type { ListedKey } from "@tallystick/server/log/publisher-keys";
+import type { ListedKey } from "@tallystick/server/publisher/publisher-keys";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { cleanUp, run, type Settings, start, temporaryDirectory } from "./cli.ts";
 

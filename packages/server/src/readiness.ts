@@ -3,8 +3,8 @@
  */
 import type { Database } from "./db/database.ts";
 import type { Check, Readiness } from "./http/routes/health.ts";
-import type { Signing } from "./log/signing.ts";
-import type { Witnesses } from "./log/witnesses.ts";
+import type { Signing } from "./signing/signing.ts";
+import type { Witnesses } from "./signing/witnesses.ts";
 
 interface State {
   clock_ms: number;

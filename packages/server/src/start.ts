@@ -18,14 +18,14 @@ import type { AppendLimits } from "./log/append.ts";
 import { AppendError } from "./log/errors.ts";
 import { openInstallation } from "./log/installation.ts";
 import { startMaintenance } from "./log/maintenance.ts";
-import { PublisherKeys } from "./log/publisher-keys.ts";
-import { Publishers } from "./log/publishers.ts";
-import { Receipts } from "./log/receipts.ts";
 import { Sequencer } from "./log/sequencer.ts";
-import { openSigning } from "./log/signing.ts";
 import { Tenants } from "./log/tenants.ts";
 import { Metrics } from "./metrics.ts";
+import { Receipts } from "./proof/receipts.ts";
+import { PublisherKeys } from "./publisher/publisher-keys.ts";
+import { Publishers } from "./publisher/publishers.ts";
 import { readinessOf } from "./readiness.ts";
+import { openSigning } from "./signing/signing.ts";
 import { StartError } from "./start-error.ts";
 
 const DAY_MS = 86_400_000;

@@ -4,9 +4,9 @@ import { noteSigner } from "@tallystick/core/verifier-key";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SERVER_ROLES } from "../src/db/prepare.ts";
 import { termHash } from "../src/log/columns.ts";
-import { PublisherKeys } from "../src/log/publisher-keys.ts";
-import { Publishers } from "../src/log/publishers.ts";
 import type { TenantLog } from "../src/log/tenants.ts";
+import { PublisherKeys } from "../src/publisher/publisher-keys.ts";
+import { Publishers } from "../src/publisher/publishers.ts";
 import { append, checkLog, TestDatabase, type TestRole, testSequencer } from "../src/testing/log.ts";
 import { TestPublisher } from "../src/testing/publisher.ts";
 

@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
 import type { JsonObject } from "@tallystick/core/json";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ListedKey } from "../src/log/publisher-keys.ts";
-import { verifyDatabase } from "../src/log/verify.ts";
+import type { ListedKey } from "../src/publisher/publisher-keys.ts";
 import type { Answer, Api, Head, ListedEntry, Problem } from "../src/testing/api.ts";
 import { checkLog, TestDatabase } from "../src/testing/log.ts";
 import { TestPublisher } from "../src/testing/publisher.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";
+import { verifyDatabase } from "../src/verify/database.ts";
 
 let db: TestDatabase;
 let server: TestServer;

@@ -6,17 +6,17 @@ import { publisherOf } from "@tallystick/core/publisher";
 import { parseSubmission } from "@tallystick/core/signed-event";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { prepareEvent } from "../src/log/prepare.ts";
-import { PublisherKeys } from "../src/log/publisher-keys.ts";
-import { Publishers } from "../src/log/publishers.ts";
 import type { Sequencer } from "../src/log/sequencer.ts";
 import type { TenantLog } from "../src/log/tenants.ts";
-import { openAccess } from "../src/log/verify-access.ts";
-import { type VerifyOptions, verifyLog } from "../src/log/verify-log.ts";
-import type { VerifyReport } from "../src/log/verify-report.ts";
-import type { Snapshot } from "../src/log/verify-sql.ts";
-import { VerifyWorkers } from "../src/log/verify-workers.ts";
+import { PublisherKeys } from "../src/publisher/publisher-keys.ts";
+import { Publishers } from "../src/publisher/publishers.ts";
 import { append, checkLog, recordedIn, reportOf, requestOf, TestDatabase, testSequencer } from "../src/testing/log.ts";
 import { TestPublisher } from "../src/testing/publisher.ts";
+import { openAccess } from "../src/verify/access.ts";
+import { type VerifyOptions, verifyLog } from "../src/verify/log.ts";
+import type { VerifyReport } from "../src/verify/report.ts";
+import type { Snapshot } from "../src/verify/sql.ts";
+import { VerifyWorkers } from "../src/verify/workers.ts";
 
 const OPERATOR = { id: "operator", type: "user" } as const;
 

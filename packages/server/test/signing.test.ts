@@ -8,7 +8,7 @@ import { openCheckpoint, signCheckpoint } from "@tallystick/core/checkpoint";
 import { parseReceipt, verifyReceipt } from "@tallystick/core/receipt";
 import { noteSigner, parseVerifierKey } from "@tallystick/core/verifier-key";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
-import { SignLock } from "../src/log/sign-lock.ts";
+import { SignLock } from "../src/signing/sign-lock.ts";
 import type { Api, Head, List } from "../src/testing/api.ts";
 import { checkLog, reportOf, TestDatabase } from "../src/testing/log.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";

@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Verification } from "../src/log/verifications.ts";
-import type { VerifyReport } from "../src/log/verify-report.ts";
 import type { Answer, Api, Problem } from "../src/testing/api.ts";
 import { TestDatabase } from "../src/testing/log.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";
+import type { VerifyReport } from "../src/verify/report.ts";
+import type { Verification } from "../src/verify/verifications.ts";
 
 let db: TestDatabase;
 let server: TestServer;

@@ -2,13 +2,13 @@ import { toHex } from "@tallystick/core/hex";
 import { leafHash } from "@tallystick/core/tree";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { TenantLog } from "../src/log/tenants.ts";
-import { UnknownTenantError, verifyDatabase } from "../src/log/verify.ts";
-import { openAccess } from "../src/log/verify-access.ts";
-import { verifyLog } from "../src/log/verify-log.ts";
-import type { VerifyProblem } from "../src/log/verify-report.ts";
-import type { Snapshot } from "../src/log/verify-sql.ts";
-import { VerifyWorkers } from "../src/log/verify-workers.ts";
 import { append, checkLog, reportOf, TestDatabase, type TestEvent, testSequencer } from "../src/testing/log.ts";
+import { openAccess } from "../src/verify/access.ts";
+import { UnknownTenantError, verifyDatabase } from "../src/verify/database.ts";
+import { verifyLog } from "../src/verify/log.ts";
+import type { VerifyProblem } from "../src/verify/report.ts";
+import type { Snapshot } from "../src/verify/sql.ts";
+import { VerifyWorkers } from "../src/verify/workers.ts";
 
 const BEGIN = "begin isolation level repeatable read read only";
 

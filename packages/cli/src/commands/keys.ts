@@ -5,7 +5,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { open as openFile, readFile } from "node:fs/promises";
 import { parsePublicKeyPem } from "@tallystick/core/public-key";
 import { loadConfig } from "@tallystick/server/config";
-import type { ListedKey, ListedService } from "@tallystick/server/log/publisher-keys";
+import type { ListedKey, ListedService } from "@tallystick/server/publisher/publisher-keys";
 import { Command, InvalidArgumentError } from "commander";
 import { openApi, SERVER_HELP, type ServerOptions, withServerOptions } from "../api.ts";
 import { CliError, messageOf } from "../errors.ts";

@@ -3,9 +3,9 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { loadConfig } from "@tallystick/server/config";
-import type { Verification } from "@tallystick/server/log/verifications";
-import { verifyDatabase } from "@tallystick/server/log/verify";
-import type { VerifyProblem, VerifyReport } from "@tallystick/server/log/verify-report";
+import { verifyDatabase } from "@tallystick/server/verify/database";
+import type { VerifyProblem, VerifyReport } from "@tallystick/server/verify/report";
+import type { Verification } from "@tallystick/server/verify/verifications";
 import { Command, Option } from "commander";
 import { Client } from "pg";
 import { openApi } from "../api.ts";

@@ -8,10 +8,10 @@ import { publisherOf } from "@tallystick/core/publisher";
 import { parseSubmission, type Signed, type Submission } from "@tallystick/core/signed-event";
 import type { FastifyRequest } from "fastify";
 import { type PreparedEvent, prepareEvent, type SignedBy } from "../log/prepare.ts";
-import type { KnownKey, Publishers, TenantPublishers } from "../log/publishers.ts";
-import { isSignature } from "../log/signature-check.ts";
 import type { TenantLog } from "../log/tenants.ts";
 import type { Metrics } from "../metrics.ts";
+import type { KnownKey, Publishers, TenantPublishers } from "../publisher/publishers.ts";
+import { isSignature } from "../publisher/signature-check.ts";
 import type { Access, Gate } from "./access.ts";
 import { Problem, publisherKeyProblem } from "./problem.ts";
 

@@ -10,9 +10,9 @@ import { UnsettledError } from "../log/append.ts";
 import { AppendError, type AppendErrorCode } from "../log/errors.ts";
 import { LeafTooLargeError } from "../log/prepare.ts";
 import { SearchTimeoutError } from "../log/reader.ts";
-import { SignerError } from "../log/signer.ts";
-import { JobsError } from "../log/verification-jobs.ts";
-import { UnknownServiceError } from "../log/verifier.ts";
+import { SignerError } from "../signing/signer.ts";
+import { JobsError } from "../verify/jobs.ts";
+import { UnknownServiceError } from "../verify/verifier.ts";
 
 /** What is wrong with one part of a request. `path` is a JSON pointer into the body, or a parameter's or header's name. */
 export interface FieldError {

@@ -3,9 +3,9 @@
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Recorded } from "../log/append.ts";
+import type { LogIdentity } from "../log/identity.ts";
 import { Reader } from "../log/reader.ts";
 import type { TenantLog } from "../log/tenants.ts";
-import type { LogIdentity } from "../log/verify-entry.ts";
 import { preference } from "./prefer.ts";
 import { Problem, problemBody, problemOf } from "./problem.ts";
 import type { Services } from "./server.ts";

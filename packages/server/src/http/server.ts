@@ -7,13 +7,13 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRepl
 import type { Database } from "../db/database.ts";
 import type { ApiKeys } from "../log/api-keys.ts";
 import type { AppendLimits } from "../log/append.ts";
-import type { PublisherKeys } from "../log/publisher-keys.ts";
-import type { Publishers } from "../log/publishers.ts";
-import type { Receipts } from "../log/receipts.ts";
 import type { Sequencer } from "../log/sequencer.ts";
-import type { Signing } from "../log/signing.ts";
 import type { Tenants } from "../log/tenants.ts";
 import type { Metrics } from "../metrics.ts";
+import type { Receipts } from "../proof/receipts.ts";
+import type { PublisherKeys } from "../publisher/publisher-keys.ts";
+import type { Publishers } from "../publisher/publishers.ts";
+import type { Signing } from "../signing/signing.ts";
 import type { Access, Gate, RequiredScope } from "./access.ts";
 import { documentApi } from "./openapi.ts";
 import { Problem, problemBody, problemOf } from "./problem.ts";

@@ -13,10 +13,10 @@ import {
 } from "@tallystick/core/tiles";
 import { HASH_BYTES, TILE_WIDTH } from "@tallystick/core/tree";
 import type { Database } from "../db/database.ts";
+import { readLeaves } from "../proof/receipts.ts";
 import { AppendError } from "./errors.ts";
-import { readLeaves } from "./receipts.ts";
+import type { LogIdentity } from "./identity.ts";
 import { keyOf, type TileReader } from "./tile-reader.ts";
-import type { LogIdentity } from "./verify-entry.ts";
 
 /** A consistency proof with the roots it is between. */
 export interface Consistency {

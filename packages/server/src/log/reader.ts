@@ -8,9 +8,9 @@ import type pg from "pg";
 import type { Database } from "../db/database.ts";
 import { candidatesOf, type Filter, matches } from "./filter.ts";
 import { entryIdTimeMs } from "./id.ts";
+import type { LogIdentity } from "./identity.ts";
 import { readOpenings } from "./openings.ts";
 import type { TenantLog } from "./tenants.ts";
-import type { LogIdentity } from "./verify-entry.ts";
 
 /** An entry as it is read. */
 export interface Entry {

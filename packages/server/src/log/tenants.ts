@@ -3,7 +3,7 @@
  */
 import { emptyRoot } from "@tallystick/core/tree";
 import type { Database } from "../db/database.ts";
-import type { LogIdentity } from "./verify-entry.ts";
+import type { LogIdentity } from "./identity.ts";
 
 export type TenantStatus = "active" | "inactive" | "suspended";
 

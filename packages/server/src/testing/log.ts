@@ -16,9 +16,9 @@ import { openInstallation } from "../log/installation.ts";
 import { prepareEvent } from "../log/prepare.ts";
 import { Sequencer, type SequencerOptions } from "../log/sequencer.ts";
 import { type TenantLog, Tenants } from "../log/tenants.ts";
-import { verifyDatabase } from "../log/verify.ts";
-import { verifyLog } from "../log/verify-log.ts";
-import type { VerifyReport } from "../log/verify-report.ts";
+import { verifyDatabase } from "../verify/database.ts";
+import { verifyLog } from "../verify/log.ts";
+import type { VerifyReport } from "../verify/report.ts";
 import { adminUrl } from "./postgres.ts";
 
 export const TEST_ORIGIN = "test.example/tallystick";

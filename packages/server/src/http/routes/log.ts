@@ -11,7 +11,7 @@ import { formatVerifierKey, verifierKey } from "@tallystick/core/verifier-key";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { AppendError } from "../../log/errors.ts";
 import { LogReader } from "../../log/log-reader.ts";
-import { type Successor, succeedLog } from "../../log/succeed.ts";
+import { type Successor, succeedLog } from "../../signing/succeed.ts";
 import { jsonBody } from "../body.ts";
 import { logOf } from "../log-of.ts";
 import { Problem } from "../problem.ts";

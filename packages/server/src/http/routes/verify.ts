@@ -3,10 +3,10 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { type Job, VerificationJobs } from "../../log/verification-jobs.ts";
-import { type Verification, Verifications } from "../../log/verifications.ts";
-import { Verifier } from "../../log/verifier.ts";
-import type { VerifyReport } from "../../log/verify-report.ts";
+import { type Job, VerificationJobs } from "../../verify/jobs.ts";
+import type { VerifyReport } from "../../verify/report.ts";
+import { type Verification, Verifications } from "../../verify/verifications.ts";
+import { Verifier } from "../../verify/verifier.ts";
 import { logOf } from "../log-of.ts";
 import { preferredWait, type Wait } from "../prefer.ts";
 import { Problem, problemBody, problemOf } from "../problem.ts";

@@ -9,7 +9,7 @@ import type { Recorded } from "../../log/append.ts";
 import { AppendError } from "../../log/errors.ts";
 import type { PreparedEvent } from "../../log/prepare.ts";
 import type { TenantLog } from "../../log/tenants.ts";
-import { Turns } from "../../log/turns.ts";
+import { Turns } from "../../turns.ts";
 import { bulkBody, jsonBody } from "../body.ts";
 import { type Intake, keyHeader, takeIn } from "../intake.ts";
 import { Problem, problemBody, problemOf } from "../problem.ts";

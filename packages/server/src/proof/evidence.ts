@@ -1,0 +1,262 @@
+/**
+ * Evidence of a log (docs/evidence.md), read in batches: no transaction lasts longer than one of them, and no more than one is in
+ * memory. The checkpoint is fixed at the start, so that entries that are recorded meanwhile change nothing.
+ */
+import type { Opening } from "@tallystick/core/commitment";
+import { type EvidenceSelection, EvidenceWriter } from "@tallystick/core/evidence";
+import { inclusionProof } from "@tallystick/core/prover";
+import { type RangeProof, rangeProof } from "@tallystick/core/range-proof";
+import { tilesForInclusion, tilesForRange } from "@tallystick/core/tiles";
+import { formatVerifierKey, verifierKey } from "@tallystick/core/verifier-key";
+import type { Database } from "../db/database.ts";
+import { AppendError } from "../log/errors.ts";
+import { EQUALITY_FIELDS, type Filter } from "../log/filter.ts";
+import type { LogIdentity } from "../log/identity.ts";
+import { readOpenings } from "../log/openings.ts";
+import { Reader } from "../log/reader.ts";
+import { SYSTEM_SERVICE } from "../log/system.ts";
+import type { SignedCheckpoint } from "../signing/checkpoints.ts";
+import type { Signing } from "../signing/signing.ts";
+
+/** Entries read at once. Leaves have at most 64 kB each. */
+const BATCH = 250;
+/** Positions that one search goes over: with few matches a longer one could take longer than a query may. */
+const SEARCH_SPAN = 4 * 65_536;
+/** Text that is handed on at once. */
+const PIECE_CHARACTERS = 65_536;
+
+/** Which entries, and what they are proved by. */
+export interface EvidencePlan {
+  readonly log: LogIdentity;
+  readonly selection: EvidenceSelection;
+  /** What a selection by filter asks of entries. */
+  readonly filter: Filter;
+  readonly checkpoint: SignedCheckpoint;
+  /** The logs before, the nearest first, each with a checkpoint that was kept. */
+  readonly predecessors: readonly { readonly log: LogIdentity; readonly checkpoint: SignedCheckpoint }[];
+  readonly witnessKeys: readonly string[];
+  /** RFC 3339 UTC. */
+  readonly createdAt: string;
+  readonly generator: string;
+}
+
+interface EvidenceRow {
+  readonly seq: number;
+  readonly leaf: string;
+  /** As it is stored: whoever reads the file sees whether it is the leaf's. */
+  readonly leafHash: Uint8Array;
+  readonly openings: readonly Opening[];
+  readonly proof?: readonly Uint8Array[];
+}
+
+/** Whether a filter asks for nothing but a part of the log's positions. */
+export function isRange(filter: Filter): boolean {
+  const { equals, action, ip, occurredFrom, occurredTo } = filter;
+  const others = [action, ip, occurredFrom, occurredTo];
+  return EQUALITY_FIELDS.every((field) => equals[field] === undefined) && others.every((one) => one === undefined);
+}
+
+export class EvidenceReader {
+  readonly #database: Database;
+  readonly #signing: Pick<Signing, "key" | "tiles">;
+  readonly #reader: Reader;
+
+  constructor({ database, signing }: { database: Database; signing: Pick<Signing, "key" | "tiles"> }) {
+    this.#database = database;
+    this.#signing = signing;
+    this.#reader = new Reader(database);
+  }
+
+  /** The positions that entries of this time have, as of now: [from, to), without an end where the filter has none. */
+  async bounds(log: LogIdentity, { from, to }: Filter): Promise<{ from: number; to: number | undefined }> {
+    return this.#database.readLatest(log.tenantId, async (client) => {
+      const { rows } = await client.query<{ from: string; to: string | null }>(
+        `select case when $2::timestamptz is null then 0 else tallystick.size_before($1, $2) end as from,
+           case when $3::timestamptz is null then null else tallystick.size_before($1, $3) end as to`,
+        [log.logId, from ?? null, to ?? null],
+      );
+      const bounds = rows[0]!;
+      return { from: Number(bounds.from), to: bounds.to === null ? undefined : Number(bounds.to) };
+    });
+  }
+
+  /**
+   * The file, in pieces. The first piece comes when the first entry has been found; undefined where there is none.
+   *
+   * Whoever stops early, or meets an error, has a file without a manifest, which no verifier takes for whole.
+   *
+   * @throws {AppendError} `inconsistent`, here or later: hashes that the log's size asks for are missing.
+   */
+  async open(plan: EvidencePlan): Promise<AsyncGenerator<string> | undefined> {
+    const range = plan.selection.kind === "range";
+    const batches = range ? this.#range(plan) : this.#matches(plan);
+    const first = await batches.next();
+    if (first.done) return undefined;
+    return this.#pieces(plan, range ? await this.#rangeProof(plan) : undefined, first.value, batches);
+  }
+
+  async *#pieces(
+    plan: EvidencePlan,
+    proof: RangeProof | undefined,
+    first: readonly EvidenceRow[],
+    rest: AsyncGenerator<readonly EvidenceRow[]>,
+  ): AsyncGenerator<string> {
+    const { log, selection, checkpoint, witnessKeys, createdAt, generator } = plan;
+    const writer = new EvidenceWriter();
+    yield writer.header({
+      log: log.name,
+      verifierKey: formatVerifierKey(verifierKey(log.name, this.#signing.key.publicKey)),
+      witnessKeys,
+      checkpoint: checkpoint.note,
+      selection,
+      ...(proof !== undefined && { rangeProof: proof }),
+      createdAt,
+      generator,
+    });
+    yield* this.#keyHistory(plan, writer);
+    let piece = "";
+    const take = (rows: readonly EvidenceRow[]) => {
+      const pieces: string[] = [];
+      for (const { leaf, leafHash, openings, proof } of rows) {
+        piece += writer.entry(leaf, leafHash, openings, proof);
+        if (piece.length < PIECE_CHARACTERS) continue;
+        pieces.push(piece);
+        piece = "";
+      }
+      return pieces;
+    };
+    yield* take(first);
+    for await (const rows of rest) yield* take(rows);
+    yield piece + writer.manifest();
+  }
+
+  async #rangeProof({ log, selection: { from, to }, checkpoint: { size } }: EvidencePlan): Promise<RangeProof> {
+    const range = { from, to, treeSize: size };
+    return this.#database.readLatest(log.tenantId, async (client) => {
+      const hashes = await this.#signing.tiles.hashes(client, log.logId, size, tilesForRange(range));
+      try {
+        return rangeProof(range, hashes);
+      } catch (cause) {
+        throw inconsistent(log, cause);
+      }
+    });
+  }
+
+  async *#range({ log, selection: { from, to } }: EvidencePlan): AsyncGenerator<EvidenceRow[]> {
+    for (let start = from; start < to; start += BATCH) {
+      const end = Math.min(start + BATCH, to);
+      const rows = await this.#database.readLatest(log.tenantId, async (client) => {
+        const { rows } = await client.query<{ seq: string; leaf: string; leaf_hash: Buffer; recorded_at: string }>(
+          `select seq, leaf, leaf_hash, to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as recorded_at
+           from tallystick.entries where log_id = $1 and seq >= $2 and seq < $3
+             and recorded_at >= tallystick.time_at($1, $2) and recorded_at <= tallystick.time_at($1, $3 - 1) order by seq`,
+          [log.logId, start, end],
+        );
+        const entries = rows.map((row) => ({ ...row, seq: Number(row.seq), recordedAt: row.recorded_at }));
+        const openings = await readOpenings(client, log.logId, entries);
+        return entries.map(({ seq, leaf, leaf_hash: leafHash }) => ({
+          ...{ seq, leaf, leafHash },
+          openings: openings.get(seq) ?? [],
+        }));
+      });
+      // What is missing here the verifier will name: the file is made all the same.
+      if (rows.length > 0) yield rows;
+    }
+  }
+
+  #matches({ log, selection: { from, to }, filter, checkpoint }: EvidencePlan): AsyncGenerator<EvidenceRow[]> {
+    return this.#search(log, { filter, from, to, treeSize: checkpoint.size });
+  }
+
+  /** All changes of publishers' keys that checkpoints cover, of the logs before too; of one service where only that is asked for. */
+  async *#keyHistory(plan: EvidencePlan, writer: EvidenceWriter): AsyncGenerator<string> {
+    const { filter, predecessors } = plan;
+    const logs = [plan, ...predecessors];
+    const firsts: EvidenceRow[] = [];
+    const changes: EvidenceRow[][] = [];
+    for (const [index, { log, checkpoint }] of logs.entries()) {
+      const found: EvidenceRow[] = [];
+      for await (const rows of this.#keyChanges(log, checkpoint.size, filter.equals.service_id)) found.push(...rows);
+      changes.push(found);
+      if (index + 1 < logs.length) firsts.push(await this.#first(log, checkpoint.size));
+    }
+    // Of logs before that have no change nothing is said.
+    const depth = changes.findLastIndex((found) => found.length > 0);
+    for (const [index, { leaf, leafHash, proof }] of firsts.slice(0, Math.max(0, depth)).entries()) {
+      yield writer.predecessor(leaf, leafHash, proof!, predecessors[index]!.checkpoint.note);
+    }
+    for (const { leaf, leafHash, proof } of changes.reverse().flat()) yield writer.keyChange(leaf, leafHash, proof!);
+  }
+
+  #keyChanges(log: LogIdentity, size: number, service: string | undefined): AsyncGenerator<EvidenceRow[]> {
+    const changes: Filter = { equals: { service_id: SYSTEM_SERVICE }, action: "tallystick.publisher_key.*" };
+    const wanted = this.#search(log, { filter: changes, from: 0, to: size, treeSize: size });
+    return service === undefined ? wanted : only(wanted, ({ leaf }) => serviceOf(leaf) === service);
+  }
+
+  /** A log's first entry. */
+  async #first(log: LogIdentity, treeSize: number): Promise<EvidenceRow> {
+    for await (const rows of this.#search(log, { filter: { equals: {} }, from: 0, to: 1, treeSize })) return rows[0]!;
+    throw inconsistent(log, new Error("it has no first entry"));
+  }
+
+  /** Entries of [from, to) that match, each with its proof in the tree of `treeSize`. */
+  async *#search(
+    log: LogIdentity,
+    { filter, from, to, treeSize }: { filter: Filter; from: number; to: number; treeSize: number },
+  ): AsyncGenerator<EvidenceRow[]> {
+    for (let start = from; start < to; start += SEARCH_SPAN) {
+      const before = Math.min(start + SEARCH_SPAN, to);
+      let after: { seq: number } | undefined = { seq: start - 1 };
+      while (after !== undefined) {
+        const page = await this.#reader.page(log, filter, { order: "asc", limit: BATCH, after, before });
+        if (page.entries.length > 0) yield await this.#proved(log, page.entries, treeSize);
+        after = page.next;
+      }
+    }
+  }
+
+  async #proved(
+    log: LogIdentity,
+    entries: readonly { seq: number; leaf: string; leafHash: Uint8Array; recordedAt: string }[],
+    treeSize: number,
+  ): Promise<EvidenceRow[]> {
+    return this.#database.readLatest(log.tenantId, async (client) => {
+      const needed = entries.flatMap(({ seq }) => tilesForInclusion(seq, treeSize));
+      const [openings, hashes] = await Promise.all([
+        readOpenings(client, log.logId, entries),
+        this.#signing.tiles.hashes(client, log.logId, treeSize, needed),
+      ]);
+      try {
+        return entries.map(({ seq, leaf, leafHash }) => ({
+          ...{ seq, leaf, leafHash },
+          openings: openings.get(seq) ?? [],
+          proof: inclusionProof(seq, treeSize, hashes),
+        }));
+      } catch (cause) {
+        throw inconsistent(log, cause);
+      }
+    });
+  }
+}
+
+async function* only(
+  batches: AsyncGenerator<EvidenceRow[]>,
+  wanted: (row: EvidenceRow) => boolean,
+): AsyncGenerator<EvidenceRow[]> {
+  for await (const rows of batches) yield rows.filter(wanted);
+}
+
+function inconsistent(log: LogIdentity, cause: unknown): AppendError {
+  return new AppendError(
+    "inconsistent",
+    `entries of ${log.name} cannot be proved from what is stored (${(cause as Error).message}): run "tallystick verify" and keep the database as it is`,
+    { cause },
+  );
+}
+
+/** Whose key a change is about. */
+function serviceOf(leaf: string): string | undefined {
+  const { event } = JSON.parse(leaf) as { event: { metadata?: { service_id?: string; key_id?: string } } };
+  return event.metadata?.service_id ?? event.metadata?.key_id?.replace(/:v\d+$/, "");
+}

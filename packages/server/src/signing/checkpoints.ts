@@ -1,0 +1,234 @@
+/**
+ * Checkpoints: signs committed heads, publishes them while logs grow, and refuses to sign a head that is not a continuation of what
+ * was signed before (docs/spec, section 8).
+ */
+import { toHex } from "@tallystick/core/hex";
+import { verifyConsistency } from "@tallystick/core/proof";
+import { consistencyProof, rootFrom } from "@tallystick/core/prover";
+import { tilesForConsistency, tilesForRoot } from "@tallystick/core/tiles";
+import type { Database } from "../db/database.ts";
+import { AppendError } from "../log/errors.ts";
+import type { LogIdentity } from "../log/identity.ts";
+import type { TileReader } from "../log/tile-reader.ts";
+import { type SignedHead, sameHead } from "./sign-lock.ts";
+import type { Signer } from "./signer.ts";
+
+/** A signed head. */
+export interface SignedCheckpoint extends SignedHead {
+  /** C2SP signed note. */
+  readonly note: string;
+}
+
+/** Why a log's head is not signed, and nothing is put on top of it. */
+export interface Refusal {
+  readonly logId: number;
+  /** Its name. */
+  readonly log: string;
+  readonly signed: SignedHead;
+  /** What the database has: at the signed size, or its newest where that is smaller. */
+  readonly found: SignedHead | undefined;
+  /** One sentence, and what to do. */
+  readonly detail: string;
+}
+
+export interface CheckpointsOptions {
+  readonly database: Database;
+  readonly signer: Signer;
+  readonly tiles: TileReader;
+  readonly logger: { error(facts: object, message: string): void; info(message: string): void };
+  /** Told of each checkpoint that was published. */
+  readonly onPublished?: (log: LogIdentity, checkpoint: SignedCheckpoint) => void;
+}
+
+// Somebody else may sign between a look at the lock and our turn; each time we are behind, so are they ahead.
+const SIGN_ATTEMPTS = 20;
+
+export class Checkpoints {
+  readonly #options: CheckpointsOptions;
+  /** What we know to have been signed last. */
+  readonly #signed = new Map<number, SignedHead>();
+  readonly #refusals = new Map<number, Refusal>();
+  readonly #signing = new Map<number, Promise<SignedCheckpoint>>();
+
+  constructor(options: CheckpointsOptions) {
+    this.#options = options;
+  }
+
+  /** The logs that are refused, for whoever asks how things are. */
+  get refusals(): readonly Refusal[] {
+    return [...this.#refusals.values()];
+  }
+
+  refusalOf(logId: number): Refusal | undefined {
+    return this.#refusals.get(logId);
+  }
+
+  /** What the sign-lock says at the start: remembered, and compared with what the database has at the same size. */
+  compare(log: LogIdentity, signed: SignedHead, found: SignedHead | undefined): void {
+    this.#signed.set(log.logId, signed);
+    if (!sameHead(signed, found)) this.#refuse(log, signed, found);
+  }
+
+  /**
+   * Asked by every commit about the head it would build on ({@link import("../log/append.ts").AppendLimits}).
+   * @throws {AppendError} `unsignable`.
+   */
+  checkHead(log: Omit<LogIdentity, "tenantId">, head: SignedHead): void {
+    const signed = this.#signed.get(log.logId);
+    if (signed !== undefined && (head.size < signed.size || (head.size === signed.size && !sameHead(head, signed)))) {
+      this.#refuse(log, signed, head);
+    }
+    const refusal = this.#refusals.get(log.logId);
+    if (refusal !== undefined) throw new AppendError("unsignable", refusal.detail);
+  }
+
+  /**
+   * Signs the newest committed head, of at least this size. Whoever asks while a signature is being made may share it.
+   *
+   * @throws {AppendError} `unsignable` where the log is not what was signed before, or its hashes do not make up its head.
+   * @throws {import("./signer.ts").SignerError} where the sign-lock cannot be written.
+   */
+  async sign(log: LogIdentity, atLeast = 0): Promise<SignedCheckpoint> {
+    for (;;) {
+      const underWay = this.#signing.get(log.logId);
+      if (underWay === undefined) break;
+      const signed = await underWay.catch(() => undefined);
+      if (signed !== undefined && signed.size >= atLeast) return signed;
+    }
+    const signing = this.#signNewest(log);
+    this.#signing.set(log.logId, signing);
+    try {
+      return await signing;
+    } finally {
+      this.#signing.delete(log.logId);
+    }
+  }
+
+  /** As {@link sign}, and publishes it: keeps it in the database. Nothing is done for a head that was published before. */
+  async publish(log: LogIdentity, atLeast = 0): Promise<SignedCheckpoint> {
+    const checkpoint = await this.sign(log, atLeast);
+    await this.#options.database.query(
+      `insert into tallystick.checkpoints (log_id, size, tenant_id, root, note) values ($1, $2, $3, $4, $5)
+       on conflict do nothing`,
+      [log.logId, checkpoint.size, log.tenantId, Buffer.from(checkpoint.root), checkpoint.note],
+    );
+    this.#options.onPublished?.(log, checkpoint);
+    return checkpoint;
+  }
+
+  /**
+   * The newest published checkpoint, or the one of this size, with at least so many cosignatures; undefined where there is none. Its
+   * note has all the cosignatures that were kept, in the order in which they came.
+   */
+  async published(log: LogIdentity, size?: number, cosigned = 0): Promise<SignedCheckpoint | undefined> {
+    return this.#options.database.readLatest(log.tenantId, async (client) => {
+      const { rows } = await client.query<{ size: string; root: Buffer; note: string; lines: string[] }>(
+        `select c.size, c.root, c.note,
+           array(select line from tallystick.cosignatures s where s.log_id = c.log_id and s.size = c.size order by nth) as lines
+         from tallystick.checkpoints c
+         where c.log_id = $1 and ($2::bigint is null or c.size = $2)
+           and ($3 = 0 or c.size = (
+             select size from tallystick.cosignatures
+             where log_id = $1 and nth = $3 and ($2::bigint is null or size = $2) order by size desc limit 1
+           ))
+         order by c.size desc limit 1`,
+        [log.logId, size ?? null, cosigned],
+      );
+      const row = rows[0];
+      if (row === undefined) return undefined;
+      return { size: Number(row.size), root: row.root, note: row.note + row.lines.map((line) => `${line}\n`).join("") };
+    });
+  }
+
+  /** The log has a successor: nothing is asked of it any more. */
+  close(logId: number): void {
+    this.#refusals.delete(logId);
+    this.#signed.delete(logId);
+  }
+
+  async #signNewest(log: LogIdentity): Promise<SignedCheckpoint> {
+    const { signer } = this.#options;
+    let last = this.#signed.get(log.logId) ?? (await signer.last(log.name));
+    for (let attempt = 0; attempt < SIGN_ATTEMPTS; attempt++) {
+      // After what was signed last is known: signed heads are committed ones, so that this one cannot be older by mere delay.
+      const head = await this.#extension(log, last);
+      const signed = await signer.sign(log.name, head, last);
+      if (signed.note !== undefined) {
+        this.#signed.set(log.logId, head);
+        if (this.#refusals.delete(log.logId)) this.#options.logger.info(`${log.name} is signed again`);
+        return { ...head, note: signed.note };
+      }
+      last = signed.last;
+      if (last !== undefined) this.#signed.set(log.logId, last);
+    }
+    throw new AppendError("unavailable", `others sign ${log.name} all the time: try again`);
+  }
+
+  /** The newest committed head, shown to be a continuation of what was signed last: by a proof from the stored hashes. */
+  async #extension(log: LogIdentity, last: SignedHead | undefined): Promise<SignedHead> {
+    const { database, tiles } = this.#options;
+    return database.readLatest(log.tenantId, async (client) => {
+      const { rows } = await client.query<{ size: string; root: Buffer }>(
+        "select size, root from tallystick.heads where log_id = $1 order by size desc limit 1",
+        [log.logId],
+      );
+      const head = { size: Number(rows[0]!.size), root: rows[0]!.root };
+      if (last !== undefined && (head.size < last.size || (head.size === last.size && !sameHead(head, last)))) {
+        throw this.#refuse(log, last, head);
+      }
+      if (last === undefined || last.size === 0) {
+        const hashes = await tiles.hashes(client, log.logId, head.size, tilesForRoot(head.size));
+        if (head.root.equals(attempt(() => rootFrom(head.size, hashes)) ?? Buffer.alloc(0))) return head;
+        throw this.#refuse(log, last ?? head, head, "its stored hashes do not give the root of its head");
+      }
+      if (head.size > last.size) {
+        const needed = tilesForConsistency(last.size, head.size);
+        const hashes = await tiles.hashes(client, log.logId, head.size, needed);
+        const proof = attempt(() => consistencyProof(last.size, head.size, hashes));
+        const claim = { oldSize: last.size, newSize: head.size, oldRoot: last.root, newRoot: head.root };
+        if (proof === undefined || attempt(() => verifyConsistency({ ...claim, proof })) === undefined) {
+          throw this.#refuse(
+            log,
+            last,
+            head,
+            `its tree of ${head.size} entries does not begin with the tree that was signed`,
+          );
+        }
+      }
+      return head;
+    });
+  }
+
+  #refuse(
+    log: Omit<LogIdentity, "tenantId">,
+    signed: SignedHead,
+    found: SignedHead | undefined,
+    because?: string,
+  ): AppendError {
+    const reason =
+      because ??
+      (found === undefined
+        ? `the database has no head of size ${signed.size}`
+        : found.size < signed.size
+          ? `the database has only ${found.size} entries`
+          : found.size > signed.size
+            ? "the database has no head of that size, and a newer one"
+            : "the database has another root at that size");
+    const detail =
+      `${log.name} was signed at size ${signed.size} with root ${toHex(signed.root)}, and ${reason}` +
+      `${found === undefined ? "" : ` (${found.size}, ${toHex(found.root)})`}: a backup was restored, or entries were cut off or changed. ` +
+      'Nothing is signed and nothing recorded in this log. Put the right database back, or open a successor with "tallystick log succeed --reason ..."; see docs/runbook.md';
+    if (!this.#refusals.has(log.logId)) this.#options.logger.error({ log: log.name }, detail);
+    this.#refusals.set(log.logId, { logId: log.logId, log: log.name, signed, found, detail });
+    return new AppendError("unsignable", detail);
+  }
+}
+
+/** Undefined where hashes are missing or do not fit: what that means, the caller says. */
+function attempt<T>(prove: () => T): T | undefined {
+  try {
+    return prove();
+  } catch {
+    return undefined;
+  }
+}
