@@ -67,8 +67,7 @@ export class Publication {
   async #turn(): Promise<void> {
     const grown = [...this.#grown];
     this.#grown.clear();
-    const before = this.#failure;
-    this.#failure = undefined;
+    let failure: unknown;
     try {
       const logs = await this.#identify(grown);
       for (const log of await this.#refused()) logs.add(log); // the right database may be back
@@ -77,17 +76,23 @@ export class Publication {
         this.#sweptAt = performance.now();
       }
       const queue = [...logs];
-      await Promise.all(Array.from({ length: CONCURRENCY }, () => this.#publishAll(queue)));
+      const failures = await Promise.all(Array.from({ length: CONCURRENCY }, () => this.#publishAll(queue)));
+      failure = failures.find((one) => one !== undefined);
     } catch (error) {
       for (const logId of grown) this.#grown.add(logId);
-      this.#failure = error;
+      failure = error;
     }
+    // Not before the turn is over: one that fails takes seconds, and nothing is known to be better meanwhile.
+    const before = this.#failure;
+    this.#failure = failure;
     // An hour without PostgreSQL is one line, not thousands.
-    if (before === undefined && this.#failure !== undefined) this.#options.onFailure(this.#failure);
-    if (before !== undefined && this.#failure === undefined) this.#options.onRecovery();
+    if (before === undefined && failure !== undefined) this.#options.onFailure(failure);
+    if (before !== undefined && failure === undefined) this.#options.onRecovery();
   }
 
-  async #publishAll(queue: LogIdentity[]): Promise<void> {
+  /** @returns the first error. */
+  async #publishAll(queue: LogIdentity[]): Promise<unknown> {
+    let failure: unknown;
     for (let log = queue.pop(); log !== undefined; log = queue.pop()) {
       try {
         await this.#options.checkpoints.publish(log);
@@ -95,9 +100,10 @@ export class Publication {
         // A refusal has been told once, and stays until the log is right again or has a successor.
         if (this.#options.checkpoints.refusalOf(log.logId) !== undefined) continue;
         this.#grown.add(log.logId);
-        this.#failure ??= error;
+        failure ??= error;
       }
     }
+    return failure;
   }
 
   async #identify(logIds: readonly number[]): Promise<Set<LogIdentity>> {
