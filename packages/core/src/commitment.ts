@@ -73,6 +73,18 @@ export function commitEvent(event: Event, salt: () => Uint8Array): { event: Even
   return { event: committed, openings };
 }
 
+/**
+ * Whether an event has a value, or the commitment of one, where {@link commitEvent} commits. Takes any leaf's event, whatever
+ * stands where actors should.
+ */
+export function hasPersonalValue({ actor, context }: Event): boolean {
+  if (context?.ip !== undefined) return true;
+  for (let next: Actor | null | undefined = actor; next; next = next.on_behalf_of) {
+    if (next.name !== undefined || next.email !== undefined) return true;
+  }
+  return false;
+}
+
 /** The commitments that stand in a value of a leaf, by JSON pointer. */
 export function commitmentsIn(value: unknown, pointer = "", found = new Map<string, string>()): Map<string, string> {
   if (typeof value !== "object" || value === null) return found;

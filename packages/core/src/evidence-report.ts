@@ -53,7 +53,9 @@ export interface EvidenceObstacle {
     /** Too few of the witnesses that were given have cosigned. */
     | "quorum"
     /** A publisher's key is not in the file. */
-    | "unknown_key";
+    | "unknown_key"
+    /** Only the file says whose key it is checked by. Of `tallystick verify`: `good` by the file's own key is not enough for it. */
+    | "whose_key";
   readonly detail: string;
 }
 

@@ -187,8 +187,7 @@ function requireText(text: string, code: NoteErrorCode): void {
 }
 
 function isName(name: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: a name with one could never stand in a note
-  return name.isWellFormed() && /^[^\p{White_Space}+\0-\x1f]+$/u.test(name);
+  return name.isWellFormed() && /^[^\p{White_Space}+\p{Cc}]+$/u.test(name);
 }
 
 /** Throws {@link NoteError} `bad_name` unless a signature line can carry the name. */

@@ -3,7 +3,7 @@
  */
 import { fromBase64 } from "./base64.ts";
 import { canonicalize } from "./canonical.ts";
-import { commitmentsIn } from "./commitment.ts";
+import { commitmentsIn, hasPersonalValue } from "./commitment.ts";
 import { type Event, EventError } from "./event.ts";
 import { JsonError, type JsonValue } from "./json.ts";
 import type { Leaf } from "./leaf.ts";
@@ -86,7 +86,13 @@ export function requireValidKey(key: PublisherKey, serviceId: string, recordedAt
  */
 export function verifyPublisher(leaf: Leaf, history: PublisherKeyHistory): "valid" | "erased" | "unsigned" {
   if (leaf.publisher === undefined) return "unsigned";
-  if (isCommitment(leaf.publisher) || commitmentsIn(leaf.event).size > 0) return "erased";
+  const erased = commitmentsIn(leaf.event).size > 0;
+  if (isCommitment(leaf.publisher)) {
+    // Else anything could pass for a signature that was erased.
+    if (!erased && !hasPersonalValue(leaf.event)) throw commitmentOfNothing();
+    return "erased";
+  }
+  if (erased) return "erased";
   const publisher = readPublisher(leaf.publisher);
   const key = history.get(publisher.key_id);
   if (key === undefined) {
@@ -161,6 +167,11 @@ function signatureIn(base64: string): Uint8Array {
   } catch {
     throw malformed("signature", "is not standard base64");
   }
+}
+
+function commitmentOfNothing(): PublisherError {
+  const message = "publisher is a commitment, and the event holds no personal value for which it could be one";
+  return new PublisherError("bad_publisher", message, { field: "publisher" });
 }
 
 function malformed(name: string, message: string): PublisherError {

@@ -105,7 +105,7 @@ test.each(["", "no newline", "a\r\n", "a\0\n", "a\tb\n", "\ud800\n"])("signNote(
   expect(() => signNote(text, [signer])).toThrow(refused("bad_text"));
 });
 
-test.each(["", "a b", "a+b", "a\n", "a\u00a0", "a\u2028", "a\u3000", "a\0", "\ud800"])(
+test.each(["", "a b", "a+b", "a\n", "a\u00a0", "a\u2028", "a\u3000", "a\0", "a\u007f", "a\u009b2J", "\ud800"])(
   "a key named %j is refused",
   (name) => {
     expect(() => verifierKey(name, new Uint8Array(32))).toThrow(refused("bad_name"));

@@ -108,6 +108,8 @@ describe("verifyPublisher()", () => {
     const partly = committed();
     expect(openLeaf(partly, [opening])).toEqual([]);
     expect(verifyPublisher(partly, history)).toBe("erased");
+    const impersonal = leaf(flat!.event, { $committed: commitmentOf(opening) });
+    expect(codeOf(() => verifyPublisher(impersonal, history))).toBe("bad_publisher");
     const opened = committed();
     expect(openLeaf(opened, [...openings, opening])).toEqual([]);
     expect(verifyPublisher(opened, history)).toBe("valid");
