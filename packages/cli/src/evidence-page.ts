@@ -32,11 +32,16 @@ export async function readPageFrame(): Promise<PageFrame> {
   return { before, after };
 }
 
-/** The page around evidence that arrives in pieces of any size. */
+/**
+ * The page around evidence that arrives in pieces of any size.
+ *
+ * @throws {SyntaxError} at a `<`, which no evidence has: what comes from elsewhere must not become part of the page.
+ */
 export async function* pageOf(frame: PageFrame, evidence: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   yield Buffer.from(frame.before);
   let inBlock = 0;
   for await (const chunk of evidence) {
+    if (chunk.includes(LESS_THAN)) throw new SyntaxError("what arrived is no evidence: there is a < in it");
     const end = inBlock + chunk.length < BLOCK_BYTES ? -1 : chunk.lastIndexOf(NEWLINE);
     if (end < 0) {
       yield chunk;

@@ -13,15 +13,16 @@ const ANSWERS: Record<AttackAnswer["answer"], string> = {
   not_ruled_out: "NOT ruled out",
 };
 
-export function evidenceLines(file: string, report: EvidenceReport): string[] {
+/** `judged`: the verdict with whose key it is taken into account. */
+export function evidenceLines(file: string, report: EvidenceReport, judged: EvidenceReport["verdict"]): string[] {
   const { verdict, log, entries, checkpoint, key, findings } = report;
   const words = evidenceWords(report);
   const lines = [
-    `${VERDICTS[verdict]}  ${file}  ${visible(log)}  ${entries} ${entries === 1 ? "entry" : "entries"}`,
+    `${VERDICTS[judged]}  ${file}  ${visible(log)}  ${entries} ${entries === 1 ? "entry" : "entries"}`,
     ...(checkpoint === undefined ? [] : [`      size ${checkpoint.size}, root ${checkpoint.root}`]),
     ...(key === undefined
       ? []
-      : [`      by the key ${key.verifierKey}${key.source === "file" ? " (the file's own)" : ""}`]),
+      : [`      by the key ${visible(key.verifierKey)}${key.source === "file" ? " (the file's own)" : ""}`]),
   ];
   let shown: number | null | undefined;
   for (const finding of findings) {
@@ -37,6 +38,8 @@ export function evidenceLines(file: string, report: EvidenceReport): string[] {
   if (words.attacks.length > 0) lines.push("", "If this had happened:");
   for (const { attack, answer, by } of words.attacks) lines.push(`  ${attack}: ${ANSWERS[answer]} (${visible(by)})`);
   lines.push("", visible(`${verdict === "tampered" ? "TAMPERING FOUND" : words.headline}. ${words.summary}`));
+  if (judged !== verdict)
+    lines.push("Could not check whose key it is: give the log's by --key, or say --trust-file-key.");
   const next = nextStep(report);
   if (next !== undefined) lines.push(next);
   return lines;
@@ -62,7 +65,9 @@ export function receiptLines(file: string, report: ReceiptReport): string[] {
   return [
     `${VERDICTS[verdict]}  ${file}  ${visible(log)}${seq === null ? "" : `  seq ${seq}`}`,
     ...(checkpoint === undefined ? [] : [`      size ${checkpoint.size}, root ${checkpoint.root}`]),
-    ...cosignatures.map(({ name, time }) => `      cosigned by ${name} at ${new Date(time * 1_000).toISOString()}`),
+    ...cosignatures.map(
+      ({ name, time }) => `      cosigned by ${visible(name)} at ${new Date(time * 1_000).toISOString()}`,
+    ),
     ...(leaf === undefined ? [] : [`      ${visible(leaf)}`]),
     "",
     `${verdict === "tampered" ? "TAMPERING FOUND: " : verdict === "unchecked" ? "Could not be checked: " : "All good: "}${visible(detail)}.`,

@@ -12,8 +12,13 @@ import { PageEvidence, readPageFrame } from "./evidence-page.ts";
 import { evidenceLines, receiptLines } from "./evidence-text.ts";
 import { print, printJson } from "./output.ts";
 import { progressLine } from "./progress.ts";
-import { EXIT } from "./verify-exit.ts";
+import { EXIT, EXIT_CODES } from "./verify-exit.ts";
 import { checkReceipt, type ReceiptReport } from "./verify-receipt.ts";
+
+/** Whose word counts, and whether the file's own key is enough. */
+export interface FileTrust extends EvidenceTrust {
+  readonly fileKey: boolean;
+}
 
 /** What a file is, and what came of its check. */
 export type FileReport =
@@ -29,7 +34,6 @@ export type FileReport =
 const RECEIPT = "c2sp.org/tlog-proof@";
 /** More than any receipt has: one that is larger is none. */
 const MAX_RECEIPT_BYTES = 2 ** 24;
-const EXIT_CODES = { good: EXIT.good, tampered: EXIT.tampered, unchecked: EXIT.notChecked } as const;
 
 /**
  * Whose word counts, as given on the command line.
@@ -39,14 +43,16 @@ export function trustOf(options: {
   readonly key?: string;
   readonly witness?: readonly string[];
   readonly quorum?: string;
-}): EvidenceTrust {
-  const { key, witness = [], quorum } = options;
+  readonly trustFileKey?: true;
+}): FileTrust {
+  const { key, witness = [], quorum, trustFileKey = false } = options;
   const witnessKeys = witness.map((text) => parsed("--witness", text, parseCosignerKey));
   if (quorum !== undefined && !/^\d{1,3}$/.test(quorum)) throw new CliError("--quorum must be a whole number");
   if (Number(quorum ?? 0) > witnessKeys.length) {
     throw new CliError(`--quorum ${quorum} asks for more witnesses than keys are given by --witness`);
   }
   return {
+    fileKey: trustFileKey,
     ...(key !== undefined && { logKey: parsed("--key", key, parseVerifierKey) }),
     witnessKeys,
     witnessQuorum: Number(quorum ?? 0),
@@ -63,21 +69,30 @@ function parsed<Key>(option: string, text: string, parse: (text: string) => Key)
 }
 
 /** Checks files one after another and prints what came of it. Returns the exit code: that of the worst. */
-export async function verifyFiles(files: readonly string[], trust: EvidenceTrust, json: boolean): Promise<number> {
+export async function verifyFiles(files: readonly string[], trust: FileTrust, json: boolean): Promise<number> {
   const reports: FileReport[] = [];
   for (const file of files) {
     const report = await verifyFile(file, trust);
-    reports.push(report);
-    if (!json) print(`${reports.length > 1 ? "\n" : ""}${linesOf(report).join("\n")}`);
+    const judged = trust.fileKey ? report : withoutTrust(report);
+    reports.push(judged);
+    if (!json) print(`${reports.length > 1 ? "\n" : ""}${linesOf(report, judged.verdict).join("\n")}`);
   }
   if (json) printJson(reports);
   const codes = reports.map(({ verdict }) => EXIT_CODES[verdict]);
   return codes.includes(EXIT.tampered) ? EXIT.tampered : codes.includes(EXIT.notChecked) ? EXIT.notChecked : EXIT.good;
 }
 
-function linesOf(report: FileReport): string[] {
+/** Where everything fits by a key that only the file names: whoever made up a log has made up a key as well. */
+function withoutTrust(report: FileReport): FileReport {
+  if (report.kind === "receipt" || report.verdict !== "good" || report.key?.source !== "file") return report;
+  const detail = "could not check whose key it is: it comes from the file itself";
+  return { ...report, verdict: "unchecked", obstacles: [...report.obstacles, { code: "whose_key", detail }] };
+}
+
+/** `verdict`: what it comes to, with whose key it is taken into account. */
+function linesOf(report: FileReport, verdict: FileReport["verdict"]): string[] {
   if (report.kind === "receipt") return receiptLines(report.file, report);
-  const lines = evidenceLines(report.file, report);
+  const lines = evidenceLines(report.file, report, verdict);
   if (report.kind === "page" && !report.ownPage) {
     lines.push(
       "",

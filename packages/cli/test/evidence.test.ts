@@ -1,12 +1,16 @@
 /** Evidence from the command line: exported from a server, then checked where there is none. */
 import { once } from "node:events";
 import { readdir, readFile, writeFile } from "node:fs/promises";
+import { createServer as createWebServer } from "node:http";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { join } from "node:path";
+import { EVIDENCE_MEDIA_TYPE } from "@tallystick/core/evidence";
 import type { EvidenceReport } from "@tallystick/core/evidence-report";
+import { EvidenceVerifier } from "@tallystick/core/evidence-verify";
 import { testWitness, variedLog } from "@tallystick/core/testing/evidence";
 import { formatVerifierKey, noteSigner, parseVerifierKey } from "@tallystick/core/verifier-key";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { evidenceLines } from "../src/evidence-text.ts";
 import { cleanUp, type Program, run, type Settings, shell, start, temporaryDirectory } from "./cli.ts";
 
 let cwd: string;
@@ -58,12 +62,16 @@ async function exported(name: string, ...args: string[]): Promise<string> {
 }
 
 describe("export", () => {
-  test("writes a file, says what it proves and how to check it; that command works as it is", async () => {
+  test("writes a file, says what it proves and how to check it; that command works with a key from elsewhere", async () => {
     const { code, stdout, stderr } = await exportTo("all.evidence.ndjson");
     expect(stderr).toBe("");
     expect(code).toBe(0);
     expect(stdout).toMatch(/^all\.evidence\.ndjson: 40 entries of .+\/default, positions 0 to 39, none missing \(/);
-    const command = /^check it anywhere: (?:npm run -s tallystick --|tallystick) verify (.+)$/m.exec(stdout)![1]!;
+    const command = /^check it anywhere, .+:\n {2}(?:npm run -s tallystick --|tallystick) verify (.+)$/m.exec(
+      stdout,
+    )![1]!;
+    expect(stdout).not.toContain(key); // the file's own key vouches for nothing
+    await writeFile(join(cwd, "log.vkey"), `${key}\n`);
     const main = join(import.meta.dirname, "../src/main.ts");
     const checked = await shell(`${process.execPath} --conditions=source ${main} verify ${command}`, cwd);
     expect(checked).toMatchObject({ code: 0, stderr: "" });
@@ -127,13 +135,47 @@ test("export keeps nothing where the connection ends before the file does", asyn
   }
 });
 
+test.each([
+  ["page", ["--html"]],
+  ["file", []],
+])("export writes no %s of what a server made up to be HTML, though it shows tampering as well", async (_, args) => {
+  const lines = variedLog(3).evidence().split("\n");
+  lines[1] = lines[1]!.replace("order.create", "order.delete");
+  const attack = '</script><meta http-equiv="refresh" content="0;url=https://evil.example/"><h1>Everything fits</h1>';
+  const hostile = createWebServer((_request, response) => {
+    response.writeHead(200, { "content-type": EVIDENCE_MEDIA_TYPE });
+    response.end(`${lines[0]}\n${lines[1]}\n${attack}\n`);
+  });
+  hostile.listen(0, "127.0.0.1");
+  await once(hostile, "listening");
+  try {
+    const { port } = hostile.address() as AddressInfo;
+    const from = ["--server", `http://127.0.0.1:${port}`, "--api-key", "tally_any"];
+    const { code, stdout, stderr } = await exportTo("hostile.html", ...args, ...from);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(/^tallystick: nothing was written: .+\n$/);
+    expect((await readdir(cwd)).filter((name) => name.includes("hostile"))).toEqual([]);
+  } finally {
+    hostile.close();
+  }
+});
+
 describe("verify FILE, with no server and no database", () => {
-  test("exits with 0 on good evidence, and says whose key that rests on", async () => {
+  test("exits with 0 on good evidence by a key that is given, else with 2: whose key it is could not be checked", async () => {
     const file = await exported("good.ndjson");
     const byFile = await verify(file);
-    expect(byFile).toMatchObject({ code: 0, stderr: "" });
+    expect(byFile).toMatchObject({ code: 2, stderr: "" });
+    expect(byFile.stdout).toMatch(/^\? {5}good\.ndjson/);
     expect(byFile.stdout).toContain("(the file's own)");
     expect(byFile.stdout).toContain("Whose key it is: the key comes from the file itself.");
+    expect(byFile.stdout).toContain("Could not check whose key it is");
+    const [report] = JSON.parse((await verify(file, "--json")).stdout) as EvidenceReport[];
+    expect(report).toMatchObject({ verdict: "unchecked", obstacles: [{ code: "whose_key" }], findings: [] });
+    const trusted = await verify(file, "--trust-file-key");
+    expect(trusted).toMatchObject({ code: 0, stderr: "" });
+    expect(trusted.stdout).toMatch(/^good {2}good\.ndjson/);
+    expect(trusted.stdout).toContain("Whose key it is: the key comes from the file itself.");
+    expect((await verify("--trust-file-key")).stderr).toContain("are for files");
     const given = await verify(file, "--key", key);
     expect(given.code).toBe(0);
     expect(given.stdout).toMatch(/^good {2}good\.ndjson {2}.+\/default {2}40 entries\n/);
@@ -232,4 +274,14 @@ describe("verify FILE, with no server and no database", () => {
     expect(both.code).toBe(2);
     expect(JSON.parse(both.stdout)).toMatchObject([{ verdict: "good", seq: 39 }, { verdict: "unchecked" }]);
   });
+});
+
+test("no name or key in a file moves the cursor of the person who looks at what came of it", () => {
+  const verifierKey = "example.com/\u009b2Jx+00000000+AAAA";
+  const verifier = new EvidenceVerifier();
+  verifier.write(variedLog(1).evidence());
+  const report: EvidenceReport = { ...verifier.report(), log: "\u009b2J", key: { source: "file", verifierKey } };
+  const lines = evidenceLines("x", report, "good").join("");
+  expect(lines).toContain("\\u009b2Jx+00000000");
+  expect(lines).not.toContain("\u009b");
 });

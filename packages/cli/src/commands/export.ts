@@ -4,7 +4,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { type FileHandle, link, open, rename, rm } from "node:fs/promises";
-import type { EvidenceReport } from "@tallystick/core/evidence-report";
+import type { EvidenceObstacle, EvidenceReport } from "@tallystick/core/evidence-report";
 import { EvidenceVerifier } from "@tallystick/core/evidence-verify";
 import { loadConfig } from "@tallystick/server/config";
 import { filterParameters } from "@tallystick/server/http/schemas/entries";
@@ -15,6 +15,8 @@ import { type PageFrame, pageOf, readPageFrame } from "../evidence-page.ts";
 import { note, print, printJson } from "../output.ts";
 import { progressLine } from "../progress.ts";
 import { ownCommand, shellWord } from "../shell.ts";
+import { visible } from "../table.ts";
+import { EXIT_CODES } from "../verify-exit.ts";
 import { problemLines } from "../verify-text.ts";
 
 /** Further parameters of the export; the filters are those of the API. */
@@ -25,6 +27,9 @@ const POSITIONS: Readonly<Record<string, string>> = {
   tree_size: "prove by the kept checkpoint of this size; else by a new one",
   log: "an earlier log of the tenant, by slug",
 };
+
+/** Of a file with one of these not every byte was read. Any other is kept: of a log that was tampered with it is the evidence. */
+const BROKEN: readonly EvidenceObstacle["code"][] = ["malformed", "incomplete", "newer"];
 
 interface Options extends ServerOptions {
   readonly evidence?: true;
@@ -75,7 +80,7 @@ function optionOf(parameter: string): string {
   return `--${parameter.replaceAll("_", "-")}`;
 }
 
-/** 0, or 1 where what was written shows tampering. */
+/** 0; 1 where what was written shows tampering; 2 where not all of it could be checked. */
 async function runExport(options: Options): Promise<number> {
   const { out, html, force, json } = options;
   if (!options.evidence) throw new CliError("say --evidence: CSV and NDJSON are not there yet");
@@ -86,7 +91,7 @@ async function runExport(options: Options): Promise<number> {
   const { report, bytes } = await writeFile(out, force === true, (file) => writeEvidence(file, chunks, frame));
   if (json) printJson({ file: out, bytes, html: html === true, ...report });
   else for (const line of summaryLines(out, bytes, report)) print(line);
-  return report.verdict === "good" ? 0 : 1;
+  return EXIT_CODES[report.verdict];
 }
 
 function parametersOf(options: Options): URLSearchParams {
@@ -163,17 +168,21 @@ async function writeEvidence(
       await file.writeFile(data);
       bytes += data.length;
     }
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause;
+    throw new CliError(`nothing was written: ${cause.message}`, { cause });
   } finally {
     progress.clear();
   }
   const report = verifier.report();
-  // Of a log that was tampered with the file is kept: it is the evidence of it.
-  if (report.verdict === "unchecked") throw new CliError(`nothing was written: ${report.obstacles[0]!.detail}`);
+  // Whatever else is wrong: behind what is not of the format anything may stand, and it would stand in the page.
+  const broken = report.obstacles.find(({ code }) => BROKEN.includes(code));
+  if (broken !== undefined) throw new CliError(`nothing was written: ${broken.detail}`);
   return { report, bytes };
 }
 
 function summaryLines(file: string, bytes: number, report: EvidenceReport): string[] {
-  const { log, entries, erased, signatures, selection, checkpoint, key, complete, findings } = report;
+  const { log, entries, erased, signatures, selection, checkpoint, complete, findings } = report;
   const what = complete
     ? `positions ${selection!.from} to ${selection!.to - 1}, none missing`
     : selection?.kind === "filter"
@@ -182,18 +191,21 @@ function summaryLines(file: string, bytes: number, report: EvidenceReport): stri
   const gone = erased === 0 ? "" : `, ${erased} erased ${erased === 1 ? "value" : "values"}`;
   const signed = signatures.valid === 0 ? "" : `, ${signatures.valid} signed by their publishers`;
   const lines = [
-    `${file}: ${entries} ${entries === 1 ? "entry" : "entries"} of ${log}, ${what}${gone}${signed} (${(bytes / 1e6).toFixed(1)} MB)`,
+    `${file}: ${entries} ${entries === 1 ? "entry" : "entries"} of ${visible(log)}, ${what}${gone}${signed} (${(bytes / 1e6).toFixed(1)} MB)`,
     `proved by the checkpoint of size ${checkpoint?.size}, root ${checkpoint?.root}`,
   ];
   if (findings.length > 0) {
     note("tallystick: the evidence shows that the log was TAMPERED WITH:");
     for (const finding of findings.slice(0, 10)) {
-      note(`    log ${log}${finding.seq === null ? "" : `, seq ${finding.seq}`}`);
+      note(`    log ${visible(log)}${finding.seq === null ? "" : `, seq ${finding.seq}`}`);
       for (const line of problemLines(finding)) note(line);
     }
   }
+  for (const { detail } of report.obstacles) note(`tallystick: not checked: ${visible(detail)}`);
+  // Not by the key in the file: that is what is to be checked.
   lines.push(
-    `check it anywhere: ${ownCommand(`verify ${shellWord(file)} --key ${shellWord(key?.verifierKey ?? "")}`)}`,
+    'check it anywhere, by the log\'s key from a source that you trust ("tallystick log vkey" asks the server):',
+    `  ${ownCommand(`verify ${shellWord(file)} --key "$(cat log.vkey)"`)}`,
   );
   return lines;
 }

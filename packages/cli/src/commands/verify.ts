@@ -32,6 +32,7 @@ interface Options {
   readonly key?: string;
   readonly witness?: readonly string[];
   readonly quorum?: string;
+  readonly trustFileKey?: true;
 }
 
 export function verifyCommand(): Command {
@@ -48,14 +49,16 @@ export function verifyCommand(): Command {
     .option("--api-key <key>", "with --server: a key with scope verify; default: API_KEY, else credentials.json")
     .option("--tenant <id or slug>", "one tenant; default: all in a database, the key's own at a server")
     .option("--service <id>", "one service's chain")
-    .option("--key <vkey>", "with files: the log's key, from a source that you trust; else that of the file itself")
+    .option("--key <vkey>", "with files: the log's key, from a source that you trust")
+    .option("--trust-file-key", "with files: take the key that the file names for the log's; without --key")
     .option("--witness <vkey>", "with files: the key of a witness that you trust; may be repeated", collect)
     .option("--quorum <n>", "with files: how many of these witnesses must have cosigned")
     .option("--json", "print the reports as JSON")
     .addHelpText(
       "after",
       `
-Exits with 0 where all is good, 1 where tampering was found, 2 where it could not be checked.
+Exits with 0 where all is good, 1 where tampering was found, 2 where it could not be checked,
+which is so for a file without --key, too.
 
 Examples:
   $ tallystick verify
@@ -86,8 +89,8 @@ function verifyFilesOf(files: readonly string[], options: Options): Promise<numb
 }
 
 async function verify(options: Options): Promise<number> {
-  if ([options.key, options.witness, options.quorum].some((one) => one !== undefined)) {
-    throw new CliError("--key, --witness and --quorum are for files: name one");
+  if ([options.key, options.trustFileKey, options.witness, options.quorum].some((one) => one !== undefined)) {
+    throw new CliError("--key, --trust-file-key, --witness and --quorum are for files: name one");
   }
   const reports: VerifyReport[] = [];
   const show = (report: VerifyReport, next: NextCommand) => {
