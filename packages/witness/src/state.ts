@@ -11,8 +11,9 @@ const BUSY_TIMEOUT_MS = 5_000;
 const SQLITE_BUSY = 5;
 
 /**
- * Of one log and kind no more are kept: they are for people, the first shows what there is to see, and whoever holds
- * checkpoints of a log can send them with wrong proofs at will.
+ * Of one log and kind no more are kept. Whoever holds checkpoints of a log can send them with wrong proofs at will: of these the
+ * oldest go, so that no stranger keeps out what comes after them. Of two roots at one size, which only the log's key can make, the
+ * first stay: they show what there is to see.
  */
 export const MAX_CONFLICTS = 100;
 
@@ -164,8 +165,20 @@ export class WitnessState {
       .run(origin, BigInt(size), root);
   }
 
-  /** Within a {@link transaction}. Returns whether it is kept now and was not before. */
+  /**
+   * Within a {@link transaction}. Returns whether it is kept now and was not before; one of kind `no_proof` always is, in the place
+   * of the oldest where there is no room.
+   */
   keepConflict({ origin, kind, size, root, note, keptNote, seenAt }: Conflict): boolean {
+    if (kind === "no_proof") {
+      this.#db
+        .prepare(
+          `delete from conflicts where number in (
+             select number from conflicts where origin = ? and kind = ? order by number desc limit -1 offset ?
+           ) and not exists (select 1 from conflicts where origin = ? and kind = ? and size = ? and root = ?)`,
+        )
+        .run(origin, kind, MAX_CONFLICTS - 1, origin, kind, BigInt(size), root);
+    }
     const { changes } = this.#db
       .prepare(
         `insert into conflicts (origin, kind, size, root, note, kept_note, seen_at)

@@ -33,8 +33,16 @@ export interface WitnessParts {
   readonly now: () => number;
 }
 
+/**
+ * Checkpoints with a wrong proof that are told of in a minute, each with both notes: strangers can send them at will, and must not
+ * fill the disk. That there were more is told once a minute, and the newest are kept (`MAX_CONFLICTS`).
+ */
+const MAX_ALARMS_A_MINUTE = 20;
+
 export class Witness {
   readonly #parts: WitnessParts;
+  /** By origin, of the minute that goes on. */
+  readonly #alarms = new Map<string, { minute: number; count: number }>();
 
   constructor(parts: WitnessParts) {
     this.#parts = parts;
@@ -106,17 +114,30 @@ export class Witness {
       state.setCosigned(origin, { size, root, time, note: formatNote(note) });
       return { answer: text(200, formatSignature(cosigner.cosign(note.text, time)).trimEnd()) };
     });
-    if (decision.conflict !== undefined) report(log, decision.conflict);
+    if (decision.conflict !== undefined) this.#report(decision.conflict);
     if (decision.answer.status === 200) log.info({ origin, size }, "cosigned");
     return decision.answer;
   }
-}
 
-function report(log: WitnessLog, { origin, kind, size, note, keptNote }: Conflict): void {
-  const facts = { origin, size, checkpoint: note, cosigned_before: keptNote };
-  if (kind === "same_size") log.error(facts, `THE LOG SHOWS TWO HISTORIES: ${origin} signed two roots at size ${size}`);
-  else
-    log.error(facts, `the log may show two histories: ${origin} sent size ${size} with a proof that leads elsewhere`);
+  #report({ origin, kind, size, note, keptNote, seenAt }: Conflict): void {
+    const { log } = this.#parts;
+    const facts = { origin, size, checkpoint: note, cosigned_before: keptNote };
+    if (kind === "same_size") {
+      log.error(facts, `THE LOG SHOWS TWO HISTORIES: ${origin} signed two roots at size ${size}`);
+      return;
+    }
+    const minute = Math.floor(seenAt / 60);
+    const before = this.#alarms.get(origin);
+    const count = before?.minute === minute ? before.count + 1 : 1;
+    this.#alarms.set(origin, { minute, count });
+    if (count <= MAX_ALARMS_A_MINUTE) {
+      log.error(facts, `the log may show two histories: ${origin} sent size ${size} with a proof that leads elsewhere`);
+    } else if (count === MAX_ALARMS_A_MINUTE + 1) {
+      const what =
+        "the log may show two histories: more checkpoints with proofs that lead elsewhere came in this minute";
+      log.error({ origin }, `${what} than are told of; GET /conflicts has the newest`);
+    }
+  }
 }
 
 function text(status: Answer["status"], line: string): Answer {

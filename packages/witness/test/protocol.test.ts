@@ -3,12 +3,14 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { toBase64 } from "@tallystick/core/base64";
+import { cosigner } from "@tallystick/core/cosignature";
 import { signNote } from "@tallystick/core/note";
 import { formatVerifierKey, noteSigner } from "@tallystick/core/verifier-key";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { parseLogKeys } from "../src/log-keys.ts";
 import { type RunningWitness, startWitness } from "../src/start.ts";
-import { MAX_CONFLICTS } from "../src/state.ts";
+import { MAX_CONFLICTS, WitnessState } from "../src/state.ts";
+import { Witness } from "../src/witness.ts";
 import { bodyOf, ORIGIN, signer, submit, TestLog, timeOf } from "./test-log.ts";
 
 const NAME = "witness.example";
@@ -190,6 +192,39 @@ test("what anybody could send at will does not crowd out proof, nor fill the dis
   const { conflicts } = await get<Conflicts>("/conflicts");
   expect(conflicts.length).toBe(MAX_CONFLICTS + 1);
   expect(conflicts.at(-1)).toMatchObject({ kind: "same_size" });
+});
+
+test("a stranger who sends a log's own checkpoints with wrong proofs keeps no fork out, and switches no alarm off", () => {
+  const state = new WitnessState(join(stateDir, "other.sqlite"));
+  const told: string[] = [];
+  let now = 1_800_000_000;
+  const witness = new Witness({
+    cosigner: cosigner(NAME, new Uint8Array(32).fill(3)),
+    logs: parseLogKeys([formatVerifierKey(signer.key)]),
+    state,
+    log: { info: () => undefined, error: (_facts, message) => told.push(message) },
+    now: () => now,
+  });
+  const send = (body: string) => witness.addCheckpoint(Buffer.from(body)).status;
+  try {
+    expect(send(log.body(0, 10))).toBe(200);
+    const zeros = (size: number) => log.proof(10, size).map(() => toBase64(new Uint8Array(32)));
+    for (let size = 11; size <= 10 + MAX_CONFLICTS; size++) {
+      expect(send(bodyOf(10, zeros(size), log.checkpoint(size)))).toBe(422);
+    }
+    expect(told.length).toBe(21); // the disk is not filled
+    expect(told.at(-1)).toContain("than are told of");
+    now += 60;
+    expect(send(log.body(10, 200))).toBe(200);
+    const real = new TestLog("fork", 150);
+    expect(send(real.body(200, 300))).toBe(422);
+    expect(send(real.body(200, 300))).toBe(422);
+    expect(told.slice(21)).toEqual([expect.stringContaining("sent size 300")]); // once, as long as it is kept
+    expect(state.conflicts().length).toBe(MAX_CONFLICTS);
+    expect(state.conflicts().at(-1)).toMatchObject({ kind: "no_proof", size: 300, note: real.checkpoint(300) });
+  } finally {
+    state.close();
+  }
 });
 
 test("a log whose key is being replaced is known by both keys", async () => {
