@@ -7,6 +7,7 @@ import { checkLog, TestDatabase } from "../src/testing/log.ts";
 import { TestPublisher } from "../src/testing/publisher.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";
 import { verifyDatabase } from "../src/verify/database.ts";
+import { verifyLog } from "../src/verify/log.ts";
 
 let db: TestDatabase;
 let server: TestServer;
@@ -504,9 +505,31 @@ describe("signed events", () => {
     ]);
     expect((await api.patch("/v1/admin/services/tallystick", { signed_only: true })).status).toBe(403);
     expect((await api.patch("/v1/admin/services/orders", { signed_only: "yes" })).status).toBe(400);
+    const tooLong = `/v1/admin/services/${encodeURIComponent("é".repeat(65))}`;
+    expect((await api.patch(tooLong, { signed_only: true })).status).toBe(400);
     await api.patch("/v1/admin/services/orders", { signed_only: false });
     await api.record(eventOf({ service_id: "orders" }));
     await checked(slug);
+  });
+
+  test("a row that is no key stops no write of its tenant, and is named by a verification", async () => {
+    const { api, slug } = await newTenant();
+    const publisher = new TestPublisher();
+    await register(api, publisher);
+    const tenant = (await db.tenants.find(slug))!;
+    await db.as(
+      "tallystick_writer",
+      `select set_config('tallystick.tenant_id', '${tenant.tenantId}', false)`,
+      `insert into tallystick.publisher_keys (tenant_id, service_id, version, algorithm, public_key_pem, valid_from, created_at)
+       values ('${tenant.tenantId}', 'orders', 2, 'ed25519', 'garbage', now(), now())`,
+    );
+    const away = other.operator.with(api.headers); // it has not looked yet
+    await away.record(eventOf());
+    await away.record(publisher.signed(eventOf()));
+    const byIt = await away.post("/v1/logs", publisher.signed(eventOf(), "orders:v2"));
+    expect([byIt.status, byIt.body.type]).toEqual([422, "urn:tallystick:problem:publisher-key"]);
+    const report = await verifyLog((work) => db.database.read(tenant.tenantId, work), tenant);
+    expect(report.problems).toMatchObject([{ kind: "publisher_key", field: "key_id", stored: "orders:v2" }]);
   });
 
   test("erasing every opening of signed events leaves the log verifiable: the signatures are erased", async () => {

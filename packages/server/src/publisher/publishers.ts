@@ -2,7 +2,7 @@
  * What the write path knows of a tenant's publishers: their keys, and which services must sign.
  */
 import type { KeyObject } from "node:crypto";
-import { type PublicKey, parsePublicKeyPem } from "@tallystick/core/public-key";
+import { type PublicKey, PublicKeyError, parsePublicKeyPem } from "@tallystick/core/public-key";
 import type { Database } from "../db/database.ts";
 import { importedKey } from "./signature-check.ts";
 
@@ -17,7 +17,7 @@ export interface KnownKey {
 }
 
 export interface TenantPublishers {
-  /** By key id, `<service_id>:v<n>`. */
+  /** By key id, `<service_id>:v<n>`; a row whose key cannot be read is left out. */
   readonly keys: ReadonlyMap<string, KnownKey>;
   /** Services whose events are taken signed only. */
   readonly signedOnly: ReadonlySet<string>;
@@ -111,10 +111,25 @@ export class Publishers {
       const known = before?.get(keyId);
       const revoked = row.revoked_at !== null;
       // A key never becomes another one: what was imported stays good.
-      const publicKey = known?.publicKey ?? parsePublicKeyPem(row.public_key_pem);
-      const imported = known?.imported ?? importedKey(publicKey);
+      const key = known ?? importedFrom(row.public_key_pem);
+      if (key === undefined) continue;
+      const { publicKey, imported } = key;
       keys.set(keyId, { id: row.id, serviceId: row.service_id, publicKey, imported, revoked });
     }
     return { keys, signedOnly: new Set(rows.filter((row) => row.signed_only).map((row) => row.service_id)) };
+  }
+}
+
+/**
+ * Undefined for what is no key. Nobody registered it: the row came from someone with the database's password, and must not stop
+ * the tenant's writes. `verify` names it, as no entry of the log tells of it.
+ */
+function importedFrom(pem: string): Pick<KnownKey, "publicKey" | "imported"> | undefined {
+  try {
+    const publicKey = parsePublicKeyPem(pem);
+    return { publicKey, imported: importedKey(publicKey) };
+  } catch (error) {
+    if (!(error instanceof PublicKeyError)) throw error;
+    return undefined;
   }
 }

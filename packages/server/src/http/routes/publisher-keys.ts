@@ -87,6 +87,7 @@ export function publisherKeyRoutes(app: FastifyInstance, { publisherKeys }: Serv
     const body = parseWith<{ signed_only: boolean }>(changeServiceSchema.body, jsonBody(request));
     const { log, actor } = writable(request);
     requireUnreserved(serviceId, "service_id");
+    requireLength(serviceId, "service_id");
     return answerOf(await publisherKeys.setSignedOnly(log, actor, serviceId, body.signed_only));
   });
 }
@@ -98,7 +99,7 @@ function writable({ access }: FastifyRequest) {
 
 function newKey(body: KeyBody, name: string, pem: string): NewKey {
   requireUnreserved(body.service_id, "/service_id");
-  if (Buffer.byteLength(body.service_id) > 128) throw invalid("/service_id", "must have at most 128 bytes of UTF-8");
+  requireLength(body.service_id, "/service_id");
   let publicKey: PublicKey;
   try {
     publicKey = parsePublicKeyPem(pem);
@@ -130,6 +131,11 @@ function requireUnreserved(serviceId: string, path: string): void {
   if (!isReserved(serviceId)) return;
   const detail = 'Services that begin with "tallystick" are the server\'s own: choose another name.';
   throw new Problem(403, "reserved-name", detail, { errors: [{ path, message: "is reserved" }] });
+}
+
+/** Schemas count characters, the database counts bytes. */
+function requireLength(serviceId: string, path: string): void {
+  if (Buffer.byteLength(serviceId) > 128) throw invalid(path, "must have at most 128 bytes of UTF-8");
 }
 
 /** A change's refusal as an answer; `name` is the member that holds the key. */
