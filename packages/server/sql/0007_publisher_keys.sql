@@ -99,6 +99,8 @@ revoke all on function tallystick.publishers_of(uuid), tallystick.valid_publishe
 grant execute on function tallystick.publishers_of(uuid), tallystick.valid_publisher_keys(uuid[]) to tallystick_writer;
 grant execute on function tallystick.positions_of(integer, bigint, bigint[]) to tallystick_reader, tallystick_auditor;
 
+comment on column tallystick.idempotency_keys.key is 'First 16 bytes of a SHA-256 that begins with a secret made of the log key (src/log/replay-hash.ts): no guess at an erased value can be tried on it.';
+
 -- What should protect the log and does not: a row for each trigger that is missing, another or not ENABLE ALWAYS, and for each table
 -- with a tenant_id that has no row-level security. Empty when all is well.
 create or replace function tallystick.enforcement_gaps() returns table (relation text, gap text)

@@ -170,7 +170,7 @@ policy append for insert to tallystick_writer with check (true);
 policy audit for select to tallystick_auditor using (true);
 policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
 grant insert on table tallystick.idempotency_keys to tallystick_writer;
-comment on column tallystick.idempotency_keys.key: First 16 bytes of SHA-256(JCS([tenant id, service id, key])).
+comment on column tallystick.idempotency_keys.key: First 16 bytes of a SHA-256 that begins with a secret made of the log key (src/log/replay-hash.ts): no guess at an erased value can be tried on it.
 
 table tallystick.installation (
   singleton boolean not null default true,

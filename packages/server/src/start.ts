@@ -18,6 +18,7 @@ import type { AppendLimits } from "./log/append.ts";
 import { AppendError } from "./log/errors.ts";
 import { openInstallation } from "./log/installation.ts";
 import { startMaintenance } from "./log/maintenance.ts";
+import { replaySecret } from "./log/replay-hash.ts";
 import { Sequencer } from "./log/sequencer.ts";
 import { Tenants } from "./log/tenants.ts";
 import { Metrics } from "./metrics.ts";
@@ -132,6 +133,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         publishers,
         publisherKeys: new PublisherKeys({ database, sequencer, publishers }),
         metrics: new Metrics(),
+        replaySecret: replaySecret(signing.key.seed),
         gate: new Gate({ apiKeys, tenants, adminToken }),
         readiness: readinessOf({
           database,

@@ -1,4 +1,6 @@
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { canonicalize } from "@tallystick/core/canonical";
 import type { JsonObject } from "@tallystick/core/json";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ListedKey } from "../src/publisher/publisher-keys.ts";
@@ -474,6 +476,33 @@ describe("signed events", () => {
     expect((await api.post("/v1/logs", eventOf({ idempotency_key: "k", service_id: "orders" }))).status).toBe(422);
     // Another service's, or another tenant's, is another event.
     expect((await checked(slug)).checked).toBe(5);
+  });
+
+  test("what is kept to know repeats by is no help to guess an erased value", async () => {
+    const { api, slug } = await newTenant();
+    const publisher = new TestPublisher();
+    await register(api, publisher);
+    const event = eventOf({ context: { ip: "192.0.2.7" }, idempotency_key: "order-7" });
+    const text = canonicalize(event);
+    const { seq } = await api.record(publisher.signedText(text));
+    const { tenantId, logId } = (await db.tenants.find(slug))!;
+    const { rows } = await db.superuser.query<{ key: string; request_hash: string }>(
+      "select key, request_hash from tallystick.idempotency_keys where log_id = $1 and seq = $2",
+      [logId, seq],
+    );
+    expect(rows.length).toBe(2);
+    // Whoever guesses the address right knows everything else from the leaf.
+    const sha256 = (input: string) => createHash("sha256").update(input).digest("hex");
+    const payload = sha256(text);
+    const guesses = [
+      canonicalize([tenantId, "orders", "order-7"]),
+      canonicalize([tenantId, "orders", "signed", payload]),
+      `${text}\0${payload}`,
+      text,
+    ].map((guess) => sha256(guess).slice(0, 32));
+    const kept = rows.flatMap(({ key, request_hash }) => [key, request_hash]).map((uuid) => uuid.replaceAll("-", ""));
+    expect(kept.filter((one) => guesses.includes(one))).toEqual([]);
+    expect((await other.operator.with(api.headers).record(publisher.signedText(text))).duplicate).toBe(true);
   });
 
   test("signed only: unsigned events of the service are refused by every server, the others' are not", async () => {

@@ -6,6 +6,7 @@ import { publisherOf } from "@tallystick/core/publisher";
 import { parseSubmission } from "@tallystick/core/signed-event";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { prepareEvent } from "../src/log/prepare.ts";
+import { replaySecret } from "../src/log/replay-hash.ts";
 import type { Sequencer } from "../src/log/sequencer.ts";
 import type { TenantLog } from "../src/log/tenants.ts";
 import { PublisherKeys } from "../src/publisher/publisher-keys.ts";
@@ -54,7 +55,8 @@ function forged(log: TenantLog, event: JsonObject, sent: JsonObject, key: string
   const { event: parsed } = parseEvent(event);
   const { signed } = parseSubmission(sent);
   const publisher = publisherOf(signed!, "ed25519", parsed);
-  return { ...prepareEvent(log, parsed, serviceId, undefined, { publisher, text: signed!.text, key }) };
+  const by = { publisher, text: signed!.text, key };
+  return prepareEvent(log, parsed, serviceId, { secret: replaySecret(Buffer.alloc(32)), key: undefined, signed: by });
 }
 
 interface Case {

@@ -8,6 +8,7 @@ import { publisherOf } from "@tallystick/core/publisher";
 import { parseSubmission, type Signed, type Submission } from "@tallystick/core/signed-event";
 import type { FastifyRequest } from "fastify";
 import { type PreparedEvent, prepareEvent, type SignedBy } from "../log/prepare.ts";
+import type { ReplaySecret } from "../log/replay-hash.ts";
 import type { TenantLog } from "../log/tenants.ts";
 import type { Metrics } from "../metrics.ts";
 import type { KnownKey, Publishers, TenantPublishers } from "../publisher/publishers.ts";
@@ -29,6 +30,8 @@ export interface IntakeParts {
   readonly gate: Gate;
   readonly publishers: Publishers;
   readonly metrics: Metrics;
+  /** Keys the hashes by which a repeated event is known. */
+  readonly replaySecret: ReplaySecret;
 }
 
 /**
@@ -55,7 +58,7 @@ export function takeIn(
 }
 
 function takeInto(
-  { publishers, metrics }: IntakeParts,
+  { publishers, metrics, replaySecret: secret }: IntakeParts,
   log: TenantLog,
   access: Access,
   { event, signed }: Submission,
@@ -75,7 +78,10 @@ function takeInto(
       errors: [{ path: "/idempotency_key", message: "differs from the Idempotency-Key header" }],
     });
   }
-  const ready = (by?: SignedBy): Intake => ({ log, prepared: prepareEvent(log, event, serviceId, key, by) });
+  const ready = (signed?: SignedBy): Intake => ({
+    log,
+    prepared: prepareEvent(log, event, serviceId, { secret, key, signed }),
+  });
   if (signed === undefined) {
     const unsigned = (known: TenantPublishers) => {
       if (known.signedOnly.has(serviceId)) throw signatureRequired(serviceId);

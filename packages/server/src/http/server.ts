@@ -7,6 +7,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRepl
 import type { Database } from "../db/database.ts";
 import type { ApiKeys } from "../log/api-keys.ts";
 import type { AppendLimits } from "../log/append.ts";
+import type { ReplaySecret } from "../log/replay-hash.ts";
 import type { Sequencer } from "../log/sequencer.ts";
 import type { Tenants } from "../log/tenants.ts";
 import type { Metrics } from "../metrics.ts";
@@ -60,6 +61,7 @@ export interface Services {
   readonly publishers: Publishers;
   readonly publisherKeys: PublisherKeys;
   readonly metrics: Metrics;
+  readonly replaySecret: ReplaySecret;
   readonly readiness: () => Promise<Readiness>;
 }
 

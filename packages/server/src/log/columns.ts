@@ -136,9 +136,3 @@ export function openingTerm(logId: number, pointer: string, value: string): numb
   const said: unknown = JSON.parse(value);
   return termHash(logId, pointer.slice(pointer.lastIndexOf("/") + 1), typeof said === "string" ? said : value);
 }
-
-/** First 16 bytes of SHA-256, as a UUID's text: what idempotency keys and request bodies are kept as. */
-export function uuidOf(text: string): string {
-  const hex = hash("sha256", text, "hex");
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
-}

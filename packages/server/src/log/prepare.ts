@@ -8,7 +8,8 @@ import type { Event } from "@tallystick/core/event";
 import type { JsonValue } from "@tallystick/core/json";
 import { leafText, MAX_LEAF_BYTES, NO_PREVIOUS } from "@tallystick/core/leaf";
 import { PUBLISHER_POINTER, type Publisher } from "@tallystick/core/publisher";
-import { type Columns, deriveColumns, uuidOf } from "./columns.ts";
+import { type Columns, deriveColumns } from "./columns.ts";
+import { type ReplaySecret, replayHash } from "./replay-hash.ts";
 import type { TenantLog } from "./tenants.ts";
 
 /** An event that waits for its place in a log. */
@@ -42,10 +43,19 @@ export interface SignedBy {
   readonly key: string;
 }
 
-/** Under which key an event is recorded at most once; both are the first 16 bytes of a SHA-256, as a UUID. */
+/** Under which key an event is recorded at most once; both as {@link replayHash} makes them. */
 export interface Idempotency {
   readonly key: string;
   readonly requestHash: string;
+}
+
+/** What came with an event from outside. */
+export interface Sent {
+  readonly secret: ReplaySecret;
+  /** An idempotency key, from the body or the header. */
+  readonly key: string | undefined;
+  /** By whom, where its publisher's signature was verified. */
+  readonly signed?: SignedBy | undefined;
 }
 
 /** Thrown for an event whose leaf would be larger than a leaf may be. */
@@ -99,17 +109,11 @@ function quotedBytes(name: string): number {
  * Prepares an event for {@link import("./sequencer.ts").Sequencer.append}.
  *
  * @param serviceId the service whose chain it joins: the event's own `service_id`, else the credential's, else `default`.
- * @param key an idempotency key, from the body or the header.
- * @param signed by whom, where its publisher's signature was verified.
+ * @param sent absent for the server's own events, which nobody sends twice.
  * @throws {LeafTooLargeError} when its leaf could be larger than 65,535 bytes at any position of the log.
  */
-export function prepareEvent(
-  log: TenantLog,
-  event: Event,
-  serviceId: string,
-  key: string | undefined,
-  signed?: SignedBy,
-): PreparedEvent {
+export function prepareEvent(log: TenantLog, event: Event, serviceId: string, sent?: Sent): PreparedEvent {
+  const signed = sent?.signed;
   const committed = commitEvent(event, salt);
   const json = canonicalize(committed.event as never);
   const publisher = signed === undefined ? undefined : preparePublisher(signed, committed.openings);
@@ -120,22 +124,9 @@ export function prepareEvent(
     Buffer.byteLength(json) +
     (publisher === undefined ? 0 : PUBLISHER_BYTES + Buffer.byteLength(publisher.json));
   if (leafBytes > MAX_LEAF_BYTES) throw new LeafTooLargeError(leafBytes);
-  const idempotency: Idempotency[] = [];
-  const payloadHash = signed === undefined ? undefined : hash("sha256", signed.text, "hex");
-  if (key !== undefined) {
-    // Of the event as sent: commitments are salted and would differ each time.
-    const body = committed.openings.length === 0 ? json : canonicalize(event as never);
-    idempotency.push({
-      key: uuidOf(canonicalize([log.tenantId, serviceId, key])),
-      requestHash: uuidOf(payloadHash === undefined ? body : `${body}\0${payloadHash}`),
-    });
-  }
-  if (payloadHash !== undefined) {
-    // Four strings, where a client's key has three: none of them is ever the other. Whoever sends the text again, with whatever
-    // beside it, gets the first answer.
-    const replay = uuidOf(canonicalize([log.tenantId, serviceId, "signed", payloadHash]));
-    idempotency.push({ key: replay, requestHash: replay });
-  }
+  // Of the event as sent: commitments are salted and would differ each time.
+  const body = () => (committed.openings.length === 0 ? json : canonicalize(event as never));
+  const idempotency = sent === undefined ? [] : idempotencyOf(log.tenantId, serviceId, sent, body);
   return {
     json,
     serviceId,
@@ -145,6 +136,24 @@ export function prepareEvent(
     ...(publisher !== undefined && { publisher: { json: publisher.json, key: signed!.key } }),
     ...(idempotency.length > 0 && { idempotency }),
   };
+}
+
+function idempotencyOf(tenantId: string, serviceId: string, { secret, key, signed }: Sent, body: () => string) {
+  const idempotency: Idempotency[] = [];
+  const payloadHash = signed === undefined ? undefined : hash("sha256", signed.text, "hex");
+  if (key !== undefined) {
+    idempotency.push({
+      key: replayHash(secret, canonicalize([tenantId, serviceId, key])),
+      requestHash: replayHash(secret, payloadHash === undefined ? body() : `${body()}\0${payloadHash}`),
+    });
+  }
+  if (payloadHash !== undefined) {
+    // Four strings, where a client's key has three: none of them is ever the other. Whoever sends the text again, with whatever
+    // beside it, gets the first answer.
+    const replay = replayHash(secret, canonicalize([tenantId, serviceId, "signed", payloadHash]));
+    idempotency.push({ key: replay, requestHash: replay });
+  }
+  return idempotency;
 }
 
 /** Of an event that holds a personal value the signature, which is over it, is committed: it would help to guess an erased value. */

@@ -18,5 +18,5 @@ export interface SystemEvent extends Event {
  * @throws {import("./prepare.ts").LeafTooLargeError}
  */
 export function prepareSystemEvent(log: TenantLog, event: SystemEvent): PreparedEvent {
-  return prepareEvent(log, event, SYSTEM_SERVICE, undefined);
+  return prepareEvent(log, event, SYSTEM_SERVICE);
 }

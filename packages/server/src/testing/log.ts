@@ -14,6 +14,7 @@ import type { AppendOutcome, AppendRequest, Recorded } from "../log/append.ts";
 import { AppendError } from "../log/errors.ts";
 import { openInstallation } from "../log/installation.ts";
 import { prepareEvent } from "../log/prepare.ts";
+import { replaySecret } from "../log/replay-hash.ts";
 import { Sequencer, type SequencerOptions } from "../log/sequencer.ts";
 import { type TenantLog, Tenants } from "../log/tenants.ts";
 import { verifyDatabase } from "../verify/database.ts";
@@ -186,6 +187,8 @@ export function testSequencer(
   return Object.assign(sequencer, { errors });
 }
 
+const SECRET = replaySecret(Buffer.alloc(32, "test"));
+
 /** A request as the routes make it. An event's `service_id` and `idempotency_key` count. */
 export function requestOf(log: TenantLog, events: readonly TestEvent[], partial = false): AppendRequest {
   return {
@@ -193,7 +196,7 @@ export function requestOf(log: TenantLog, events: readonly TestEvent[], partial 
     partial,
     events: events.map((input) => {
       const { event } = parseEvent(input);
-      return prepareEvent(log, event, event.service_id ?? "default", event.idempotency_key);
+      return prepareEvent(log, event, event.service_id ?? "default", { secret: SECRET, key: event.idempotency_key });
     }),
   };
 }
