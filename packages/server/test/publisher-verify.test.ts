@@ -177,6 +177,31 @@ describe("a log that was rewritten as a whole, as by whoever holds its key, is f
   });
 });
 
+test("a report says nothing of personal values: it is kept where no erasure reaches it", async () => {
+  const one = await newCase();
+  const { publisher, record } = one;
+  const event = eventOf({ actor: { id: "u", name: "Zoë Personal" } });
+  const other = { ...event, actor: { id: "u", name: "Zoe Personal" } };
+  const signed = publisher.signedText(JSON.stringify(event, undefined, 1));
+  await record(other, signed); // another event than the text makes
+  await record(event, { ...publisher.signed(event), signature: publisher.sign("else") });
+  const payload = JSON.stringify({ ...event, "Zoë Personal": 1, action: "Zoë Personal" }); // makes no event
+  const forgery = {
+    algorithm: "ed25519",
+    key_id: publisher.keyId,
+    payload,
+    signature: publisher.sign(payload),
+  } as const;
+  const by = { publisher: forgery, text: payload, key: one.key };
+  const sent = { secret: replaySecret(Buffer.alloc(32)), key: undefined, signed: by };
+  const prepared = prepareEvent(one.log, parseEvent(event).event, "orders", sent);
+  recordedIn(await sequencer.append({ logId: one.log.logId, partial: false, events: [prepared] }));
+  const { problems } = await verified(one);
+  expect(problems.map(({ field }) => field)).toEqual(["event", "publisher/signature", "publisher/payload"]);
+  expect(JSON.stringify(problems)).not.toContain("Personal");
+  expect(problems.some((problem) => "stored" in problem || "expected" in problem)).toBe(false);
+});
+
 describe("publisher_keys that a superuser has changed", () => {
   test.each<[string, string, string]>([
     ["a later end", "update tallystick.publisher_keys set valid_to = null where tenant_id = $1", "valid_to"],

@@ -134,19 +134,36 @@ export function checkSignatures(
       else erased++;
     } catch (error) {
       if (!(error instanceof PublisherError)) throw error;
-      const { field = "publisher", stored, expected, message } = error;
-      problems.add({
-        seq,
-        id,
-        kind: "publisher",
-        field,
-        ...(stored !== undefined && { stored }),
-        ...(expected !== undefined && { expected }),
-        detail: message,
-      });
+      problems.add({ seq, id, kind: "publisher", ...(end > next ? withoutValues(error) : factsOf(error)) });
     }
   }
   return { valid, erased };
+}
+
+function factsOf({ field = "publisher", stored, expected, message }: PublisherError) {
+  return {
+    field,
+    ...(stored !== undefined && { stored }),
+    ...(expected !== undefined && { expected }),
+    detail: message,
+  };
+}
+
+/**
+ * What is told of an event with personal values: none of them, nor what would help to guess one. A report is kept
+ * (`verifications`) where no erasure reaches it.
+ */
+function withoutValues(error: PublisherError): ReturnType<typeof factsOf> {
+  const { code, field = "publisher", message } = error;
+  switch (code) {
+    case "bad_payload":
+      return { field, detail: "the signed text makes no event" }; // why, may quote it
+    case "other_event":
+    case "bad_signature":
+      return { field, detail: message };
+    default:
+      return factsOf(error);
+  }
 }
 
 /** Names entries about keys that do not say what they should, and rows of publisher_keys that are not what the entries tell. */
