@@ -3,10 +3,11 @@
  */
 import { hash } from "node:crypto";
 import { openLeaf } from "@tallystick/core/commitment";
+import { type Filter, matches } from "@tallystick/core/filter";
 import { type Leaf, parseLeaf } from "@tallystick/core/leaf";
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
-import { candidatesOf, type Filter, matches } from "./filter.ts";
+import { candidatesOf } from "./filter.ts";
 import { entryIdTimeMs } from "./id.ts";
 import type { LogIdentity } from "./identity.ts";
 import { readOpenings } from "./openings.ts";

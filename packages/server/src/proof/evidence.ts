@@ -4,13 +4,13 @@
  */
 import type { Opening } from "@tallystick/core/commitment";
 import { type EvidenceSelection, EvidenceWriter } from "@tallystick/core/evidence";
+import { EQUALITY_FIELDS, type Filter } from "@tallystick/core/filter";
 import { inclusionProof } from "@tallystick/core/prover";
 import { type RangeProof, rangeProof } from "@tallystick/core/range-proof";
 import { tilesForInclusion, tilesForRange } from "@tallystick/core/tiles";
 import { formatVerifierKey, verifierKey } from "@tallystick/core/verifier-key";
 import type { Database } from "../db/database.ts";
 import { AppendError } from "../log/errors.ts";
-import { EQUALITY_FIELDS, type Filter } from "../log/filter.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import { readOpenings } from "../log/openings.ts";
 import { Reader } from "../log/reader.ts";
