@@ -89,7 +89,7 @@ describe("the page", () => {
       "Positions 0 to 29 are here without a gap, which is the whole log",
     );
     expect((await textsOf(page, "#not-proved li")).join("\n")).toContain("Whose key it is");
-    expect(await page.locator("#attacks-list tr").count()).toBe(7);
+    expect(await page.locator("#attacks-list tr").count()).toBe(8);
     expect(await page.locator(".entry").count()).toBe(30);
     const login = page.locator("#entry-1");
     expect(await login.locator(".who").textContent()).toBe("Zoë Ångström (u-1)");
@@ -106,7 +106,7 @@ describe("the page", () => {
   test("says whose key it relied on: the file's, until the reader gives one that he trusts", async () => {
     const log = variedLog(5);
     const witness = testWitness();
-    const { page } = await open(log.evidence({ witnesses: [{ by: witness, time: 1_800_000_000 }] }));
+    const { page } = await open(log.evidence({ witnesses: [{ by: witness, time: 1_770_000_000 }] }));
     const give = async (key: string, witnesses = "") => {
       await page.getByLabel("The log’s key, from a source that you trust").fill(key);
       await page.getByLabel("Keys of witnesses that you trust").fill(witnesses);
@@ -118,7 +118,7 @@ describe("the page", () => {
     expect(await give(log.verifierKey, formatVerifierKey(witness.key))).toBe("It is the same key as the file’s.");
     await page.waitForSelector("#verdict.good:not(.by-file)");
     expect((await textsOf(page, "#proved li")).join("\n")).toContain(
-      "witness.example/w, whose key you gave, says that it saw this state of the log at 2027-01-15T08:00:00Z",
+      "witness.example/w, whose key you gave, says that it saw this state of the log at 2026-02-02T02:40:00Z",
     );
     expect(await textsOf(page, "#attacks-list .answer")).toContain("rules it out");
     await take(page, "good-trusted");

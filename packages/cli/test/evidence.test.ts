@@ -250,7 +250,7 @@ describe("verify FILE, with no server and no database", () => {
     const log = variedLog(3);
     const witness = testWitness();
     const other = testWitness("other.example");
-    const file = await put("witnessed.ndjson", log.evidence({ witnesses: [{ by: witness, time: 1_800_000_000 }] }));
+    const file = await put("witnessed.ndjson", log.evidence({ witnesses: [{ by: witness, time: 1_770_000_000 }] }));
     const [one, two] = [witness, other].map((by) => ["--witness", formatVerifierKey(by.key)]);
     const good = await verify(file, "--key", log.verifierKey, ...one!, "--quorum", "1");
     expect(good.code).toBe(0);

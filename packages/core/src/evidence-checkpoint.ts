@@ -10,6 +10,9 @@ import type { EvidenceCosignature, EvidenceReport } from "./evidence-report.ts";
 import { identity, NoteError, parseNote, type VerifierKey } from "./note.ts";
 import { type CosignerKey, formatVerifierKey, parseCosignerKey, parseVerifierKey } from "./verifier-key.ts";
 
+/** By how much a witness's clock may be ahead of ours. */
+const MAX_AHEAD_SECONDS = 86_400;
+
 /** Whose word counts. What is not given is taken from the file, and the report says so. */
 export interface EvidenceTrust {
   /** The log's key. Its name is the log's. */
@@ -17,6 +20,8 @@ export interface EvidenceTrust {
   readonly witnessKeys?: readonly CosignerKey[] | undefined;
   /** How many of the witnesses that are given must have cosigned; 0 unless given. */
   readonly witnessQuorum?: number | undefined;
+  /** When it is checked; the clock's time unless given. */
+  readonly now?: Date | undefined;
 }
 
 /** What the entries of a file are checked against. */
@@ -43,9 +48,11 @@ export function openEvidenceHead(
     return undefined;
   }
   const key = keyOf(header, trust.logKey, findings);
+  const signed = key !== undefined && isSigned(header, key, trust, findings);
+  if (signed && trust.logKey !== undefined) requireSameKey(header, key, findings);
   return {
     checkpoint,
-    signed: key !== undefined && isSigned(header, key, trust, findings),
+    signed,
     key: key && { source: trust.logKey === undefined ? "file" : "given", verifierKey: formatVerifierKey(key) },
     ...openWitnesses(header, trust, findings),
   };
@@ -76,6 +83,14 @@ function keyOf(
   return undefined;
 }
 
+/** Of a file that is signed by the key that was given: other readers go by the one that it names. */
+function requireSameKey({ verifierKey: named }: EvidenceHeader, given: VerifierKey, findings: EvidenceFindings): void {
+  const expected = formatVerifierKey(given);
+  if (named === expected) return;
+  const detail = "the key that the file names is not the one that was given";
+  findings.find({ kind: "checkpoint", field: "verifier_key", stored: named, expected, detail });
+}
+
 function isSigned(
   { checkpoint, log, verifierKey }: EvidenceHeader,
   key: VerifierKey,
@@ -98,7 +113,7 @@ function isSigned(
 
 function openWitnesses(
   { checkpoint: note, log, witnessKeys: named }: EvidenceHeader,
-  { witnessKeys: given = [], witnessQuorum = 0 }: EvidenceTrust,
+  { witnessKeys: given = [], witnessQuorum = 0, now = new Date() }: EvidenceTrust,
   findings: EvidenceFindings,
 ): Pick<EvidenceHead, "cosignatures" | "unknownSigners"> {
   const known = new Set(given.map(formatVerifierKey));
@@ -115,6 +130,11 @@ function openWitnesses(
   try {
     const found = openCosignatures(note, [...given, ...ofFile]);
     const byGiven = found.filter(({ key }) => known.has(formatVerifierKey(key)));
+    const ahead = byGiven.find(({ time }) => time > now.getTime() / 1_000 + MAX_AHEAD_SECONDS);
+    if (ahead !== undefined) {
+      const detail = `the witness ${ahead.name} says that it saw the checkpoint at ${timeOf(ahead.time)}, which is to come`;
+      findings.obstruct("cosignature_time", detail);
+    }
     // A cosignature does not commit to a name: one key under two names is one witness.
     const witnesses = new Set(byGiven.map(({ key }) => toBase64(key.publicKey))).size;
     if (witnesses < witnessQuorum) {

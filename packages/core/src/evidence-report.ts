@@ -17,6 +17,8 @@ export type EvidenceFindingKind =
   | "missing"
   /** Positions or times go backwards, or an entry stands where it does not belong. */
   | "order"
+  /** The entry is not one that the file says it was asked for. */
+  | "selection"
   | "chain"
   /** A value does not belong to its commitment. */
   | "opening"
@@ -52,6 +54,8 @@ export interface EvidenceObstacle {
     | "other_log"
     /** Too few of the witnesses that were given have cosigned. */
     | "quorum"
+    /** A witness that was given names a time at which it cannot have seen what is here, or that has not come yet. */
+    | "cosignature_time"
     /** A publisher's key is not in the file. */
     | "unknown_key"
     /** Only the file says whose key it is checked by. Of `tallystick verify`: `good` by the file's own key is not enough for it. */

@@ -1,5 +1,5 @@
 /**
- * The check of an evidence file: pure, and in memory that does not grow with the file, but with the number of services and of
+ * The check of an evidence file: pure but for the clock, unless it is told the time; and in memory that does not grow with the file, but with the number of services and of
  * publishers' keys in it.
  */
 import { sha256Stream } from "#sha256-stream";
@@ -18,6 +18,7 @@ import { EvidenceFindings } from "./evidence-findings.ts";
 import { EvidenceHistory, factsOf } from "./evidence-history.ts";
 import { alteration, EvidencePlaces } from "./evidence-place.ts";
 import type { EvidenceFinding, EvidenceObstacle, EvidenceReport } from "./evidence-report.ts";
+import { type Filter, type FilterError, filterOf, matches } from "./filter.ts";
 import { toHex } from "./hex.ts";
 import { decodeUtf8 } from "./json.ts";
 import type { Leaf } from "./leaf.ts";
@@ -29,6 +30,9 @@ import { leafHash } from "./tree.ts";
 /** Longer than any line can be whose leaf is one: what is longer is refused before it fills memory. */
 const MAX_LINE_BYTES = 16 * 2 ** 20;
 const NEWLINE = new Uint8Array([0x0a]);
+
+/** By how much a witness's clock may be behind the database's. */
+const MAX_BEHIND_MS = 5 * 60_000;
 
 /** What may come behind a line of each kind. */
 const NEXT = {
@@ -79,6 +83,8 @@ export class EvidenceVerifier {
   #history: EvidenceHistory | undefined;
   /** Whether an entry was there of which nothing could be counted. */
   #uncounted = false;
+  /** What entries were asked for. */
+  #filter: Filter | undefined;
   #first: EvidenceReport["first"];
   #last: EvidenceReport["last"];
 
@@ -109,6 +115,7 @@ export class EvidenceVerifier {
     else if (this.#expects !== "nothing" && this.#expects !== "stopped") {
       this.#stop("incomplete", "the file ends before its manifest: it was cut off, or the export did not end well");
     }
+    this.#checkCosignatures();
     const { findings, obstacles } = this.#found;
     const { checkpoint, signed } = this.#head ?? { signed: false };
     return {
@@ -177,6 +184,7 @@ export class EvidenceVerifier {
 
   #takeHeader(header: EvidenceHeader): void {
     this.#header = header;
+    this.#filter = this.#filterOf(header.selection);
     this.#head = openEvidenceHead(header, this.#trust, this.#found);
     this.#places = new EvidencePlaces(header, this.#head, this.#found);
     this.#history = new EvidenceHistory(header.log, this.#head, this.#found);
@@ -253,7 +261,34 @@ export class EvidenceVerifier {
       gapless: selection.kind === "range" || this.#isOneService(),
     });
     if (broken !== undefined) find(broken);
+    if (this.#filter !== undefined && !matches(this.#filter, opened, true)) {
+      find({ kind: "selection", detail: "the entry is not one that was asked for" });
+    }
     this.#checkPublisher(opened);
+  }
+
+  #filterOf(selection: EvidenceHeader["selection"]): Filter {
+    const { from_seq: _, to_seq: __, ...parameters } = selection.kind === "range" ? selection.asked : selection.filter;
+    const errors: FilterError[] = [];
+    const filter = filterOf(parameters, errors);
+    for (const { path } of errors) {
+      this.#found.obstruct(
+        "newer",
+        `what was asked for by ${JSON.stringify(path.slice(0, 50))} is not understood here`,
+      );
+    }
+    return filter;
+  }
+
+  /** A witness that had seen the checkpoint had seen every entry, none of which was recorded later. */
+  #checkCosignatures(): void {
+    if (this.#last === undefined) return;
+    const { recordedAt } = this.#last;
+    const earliest = Date.parse(recordedAt) - MAX_BEHIND_MS;
+    const before = this.#head?.cosignatures.find(({ key, time }) => key === "given" && Date.parse(time) < earliest);
+    if (before === undefined) return;
+    const detail = `the witness ${before.witness} says that it saw the checkpoint at ${before.time}, before an entry that is here was recorded (${recordedAt})`;
+    this.#found.obstruct("cosignature_time", detail);
   }
 
   #checkPublisher(opened: Leaf): void {

@@ -174,7 +174,6 @@ function attacksOn(report: EvidenceReport): AttackAnswer[] {
     .filter(({ key }) => key === "given")
     .map(({ time }) => time)
     .sort();
-  const allSigned = report.signatures.valid === report.entries && report.entries > 0;
   const whole = report.complete || report.serviceComplete;
   return [
     {
@@ -193,13 +192,13 @@ function attacksOn(report: EvidenceReport): AttackAnswer[] {
     },
     {
       attack: `An administrator who also holds the log's key rewrote the whole log${seenBy === undefined ? "" : ` after ${seenBy}`}`,
-      answer: seenBy !== undefined || allSigned ? answer : "not_ruled_out",
+      answer: seenBy !== undefined ? answer : "not_ruled_out",
       by:
         seenBy !== undefined
           ? "a witness that you trust had seen this log by then, and cosigns no other history of it"
-          : allSigned
-            ? "every entry is signed by its publisher, whose key the administrator does not hold"
-            : "it would take a witness's cosignature whose key you give, or a publisher's signature on every entry",
+          : report.signatures.valid > 0
+            ? "whoever rewrites the log writes the registrations of the publishers' keys as well: compare these keys with the publishers, or give a witness's key"
+            : "it would take a witness's cosignature whose key you give",
     },
     {
       attack: "Different auditors were given different answers",
@@ -223,9 +222,14 @@ function attacksOn(report: EvidenceReport): AttackAnswer[] {
           : "times never go backwards here, but only a witness could say by when the entries were there",
     },
     {
-      attack: "Someone changed the values in this file, or brought back an erased one",
+      attack: "Someone changed a personal value in this file",
       answer,
       by: "each value makes the commitment that stands in its entry, or is shown as missing",
+    },
+    {
+      attack: "Someone brought back a value that had been erased",
+      answer: "not_ruled_out",
+      by: "whoever kept the value and its salt can put it back; it is the one that was recorded then",
     },
   ];
 }

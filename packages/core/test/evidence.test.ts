@@ -86,7 +86,7 @@ describe("EvidenceVerifier on good files", () => {
   });
 
   test("proves entries one by one where a filter chose them, and claims no completeness", () => {
-    const report = check(log.evidence({ only: [1, 4, 9], filter: { action: "user.*" } }));
+    const report = check(log.evidence({ only: [1, 5, 9], filter: { action: "user.*" } }));
     expect(report).toMatchObject({ verdict: "good", included: 3, complete: false, serviceComplete: false });
   });
 
@@ -100,7 +100,42 @@ describe("EvidenceVerifier on good files", () => {
     expect(verdict).toBe("tampered");
     expect(findings).toMatchObject([{ seq: 9, kind: "missing", field: "service.seq", stored: "3", expected: "2" }]);
     // Where more than the service was asked for, a gap is nothing.
-    expect(check(log.evidence({ only: [0, 3, 9], filter: { ...filter, actor_id: "x" } })).verdict).toBe("good");
+    const more = { ...filter, action: "order.create" };
+    expect(check(log.evidence({ only: [0, 6], filter: more })).verdict).toBe("good");
+  });
+
+  test("names an entry that is not what the file says it was asked for", () => {
+    const filtered = check(log.evidence({ only: [0, 1, 3], filter: { service_id: "orders" } }));
+    expect(filtered.findings).toMatchObject([{ seq: 1, kind: "selection" }]);
+    const login = { action: "user.login", ip: "192.0.2.7", outcome: "success", occurred_from: "2026-01-31" };
+    expect(check(log.evidence({ only: [5], filter: login })).verdict).toBe("good");
+    expect(check(log.evidence({ only: [5], filter: { ...login, ip: "192.0.2.8" } })).verdict).toBe("tampered");
+    expect(check(log.evidence({ only: [5], filter: { ...login, to: "2026-01-30" } })).verdict).toBe("tampered");
+    // An address that has been erased since may have been any.
+    const erased = variedLog(11);
+    erased.erase(5, "/event/context/ip");
+    expect(check(erased.evidence({ only: [5], filter: login })).verdict).toBe("good");
+    const newer = check(log.evidence({ only: [5], filter: { colour: "red" } }));
+    expect(newer).toMatchObject({ verdict: "unchecked", obstacles: [{ code: "newer" }] });
+  });
+
+  test("takes no cosignature of a time at which a given witness cannot have seen the log", () => {
+    const witness = testWitness();
+    const [recorded, now] = [Date.UTC(2026, 0, 31, 12) / 1_000 + 10, new Date("2026-06-01")];
+    const at = (time: number) => {
+      const file = log.evidence({ witnesses: [{ by: witness, time }], witnessKeys: [formatVerifierKey(witness.key)] });
+      expect(check(file, { logKey, now })).toMatchObject({ verdict: "good" }); // nothing rests on it
+      const { verdict, obstacles } = check(file, { logKey, witnessKeys: [witness.key], now });
+      return { verdict, codes: obstacles.map(({ code }) => code) };
+    };
+    const impossible = { verdict: "unchecked", codes: ["cosignature_time"] };
+    expect(at(recorded)).toEqual({ verdict: "good", codes: [] });
+    expect(at(recorded - 60)).toEqual({ verdict: "good", codes: [] });
+    expect(at(recorded - 3_600)).toEqual(impossible);
+    expect(at(1)).toEqual(impossible);
+    expect(at(now.getTime() / 1_000 + 3_600)).toEqual({ verdict: "good", codes: [] });
+    expect(at(now.getTime() / 1_000 + 90_000)).toEqual(impossible);
+    expect(at(99_999_999_999)).toEqual(impossible);
   });
 
   test("counts erased values, and proves the rest", () => {
@@ -114,16 +149,16 @@ describe("EvidenceVerifier on good files", () => {
     const [one, other] = [testWitness("one.example"), testWitness("other.example")];
     const file = log.evidence({
       witnesses: [
-        { by: one, time: 1_800_000_000 },
-        { by: other, time: 1_800_000_060 },
+        { by: one, time: 1_770_000_000 },
+        { by: other, time: 1_770_000_060 },
       ],
       witnessKeys: [formatVerifierKey(other.key)],
     });
     expect(check(file, { witnessKeys: [one.key], witnessQuorum: 1 })).toMatchObject({
       verdict: "good",
       cosignatures: [
-        { witness: "one.example", time: "2027-01-15T08:00:00Z", key: "given" },
-        { witness: "other.example", time: "2027-01-15T08:01:00Z", key: "file" },
+        { witness: "one.example", time: "2026-02-02T02:40:00Z", key: "given" },
+        { witness: "other.example", time: "2026-02-02T02:41:00Z", key: "file" },
       ],
       unknownSigners: [],
     });
@@ -217,6 +252,14 @@ describe("EvidenceVerifier on forged files", () => {
       verdict: "tampered",
       findings: [{ kind: "checkpoint", field: "verifier_key", stored: log.verifierKey, expected: other }],
       checkpoint: { signed: false },
+    });
+    const renamed = forge(whole, 0, (line) => {
+      line.verifier_key = other;
+    });
+    expect(check(renamed, { logKey })).toMatchObject({
+      verdict: "tampered",
+      findings: [{ kind: "checkpoint", field: "verifier_key", stored: other, expected: log.verifierKey }],
+      checkpoint: { signed: true },
     });
     const { key } = noteSigner("example.com/other", new Uint8Array(32));
     expect(check(whole, { logKey: key })).toMatchObject({ verdict: "unchecked", obstacles: [{ code: "other_log" }] });
