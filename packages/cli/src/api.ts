@@ -123,9 +123,14 @@ export class Api {
  * that it was made for.
  *
  * @param prefer the credential that the command needs; an `--api-key` is used in any case where it is given.
+ *   `any`: with whatever there is, or nothing, for what a log may show to all.
  * @throws {CliError} where there is no credential.
  */
-export async function openApi(config: Config, options: ServerOptions, prefer: "admin-token" | "api-key"): Promise<Api> {
+export async function openApi(
+  config: Config,
+  options: ServerOptions,
+  prefer: "admin-token" | "api-key" | "any",
+): Promise<Api> {
   const kept = await readCredentials(config.dataDir);
   const url =
     options.server ??
@@ -138,6 +143,10 @@ export async function openApi(config: Config, options: ServerOptions, prefer: "a
   if (options.apiKey !== undefined) return new Api(url, { authorization: `Bearer ${options.apiKey}`, ...tenant });
   const adminToken = options.adminToken ?? config.adminToken ?? ours?.admin_token;
   const apiKey = config.apiKey ?? ours?.api_key;
+  if (prefer === "any") {
+    if (adminToken !== undefined) return new Api(url, { "x-admin-token": adminToken, ...tenant });
+    return new Api(url, apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` });
+  }
   if (
     adminToken !== undefined &&
     (prefer === "admin-token" || options.tenant !== undefined || options.adminToken !== undefined)

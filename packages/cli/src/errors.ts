@@ -1,6 +1,8 @@
 /**
  * Errors that are told to people as they are, and everything else, which is shown with its stack.
  */
+import { CheckpointError } from "@tallystick/core/checkpoint";
+import { NoteError } from "@tallystick/core/note";
 import { ConfigError } from "@tallystick/server/config";
 import { EmbeddedPostgresError } from "@tallystick/server/db/embedded";
 import { MigrationError } from "@tallystick/server/db/migrate";
@@ -31,10 +33,30 @@ const TOLD_AS_THEY_ARE = [
 /** What a failure says on a terminal: its message where it was foreseen, with the stack where it was not. */
 export function describeError(error: unknown): string {
   if (TOLD_AS_THEY_ARE.some((kind) => error instanceof kind)) return (error as Error).message;
+  if (error instanceof NoteError || error instanceof CheckpointError) return error.message;
+  if (isFileError(error)) return fileMessage(error);
   if (error instanceof DatabaseError) return `PostgreSQL: ${databaseMessage(error)}`;
   if (isConnectionError(error))
     return `PostgreSQL cannot be reached (${messageOf(error)}): check that it runs, and the URL`;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+/** Of a file or directory that could not be used: the system's word for it is enough. */
+function isFileError(error: unknown): error is NodeJS.ErrnoException {
+  const { path, syscall } = error as NodeJS.ErrnoException;
+  return error instanceof Error && typeof syscall === "string" && (typeof path === "string" || syscall === "write");
+}
+
+function fileMessage({ code, path, message }: NodeJS.ErrnoException): string {
+  const reasons: Readonly<Record<string, string>> = {
+    ENOENT: "is not there",
+    EISDIR: "is a directory",
+    ENOTDIR: "lies below a file",
+    EACCES: "may not be used by this user",
+    EROFS: "is on a file system that cannot be written",
+    ENOSPC: "cannot be written: the disk is full",
+  };
+  return `${path ?? "the output"} ${reasons[code ?? ""] ?? `cannot be used (${message})`}`;
 }
 
 /** PostgreSQL's own words: message, detail and hint. */

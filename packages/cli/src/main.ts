@@ -54,8 +54,9 @@ function inherit(parent: Command): void {
 
 // A reader that has seen enough (head, less) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") throw error;
-  process.exit(0);
+  if (error.code === "EPIPE") process.exit(0);
+  process.stderr.write(`tallystick: ${describeError(error)}\n`);
+  process.exit(2);
 });
 
 try {

@@ -224,7 +224,15 @@ describe("log", () => {
   test("opens a successor, with a reason", async () => {
     await json(["tenants", "create", "short-lived"]);
     expect((await cli(["log", "succeed", "--tenant", "short-lived"])).code).toBe(2);
-    const { code, stdout } = await cli(["log", "succeed", "--tenant", "short-lived", "--reason", "a new start"]);
+    const { code, stdout } = await cli([
+      "log",
+      "succeed",
+      "--tenant",
+      "short-lived",
+      "--reason",
+      "a new start",
+      "--force",
+    ]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/short-lived\.2 succeeds .*short-lived; its first entry is/);
     expect((await cli(["log", "list", "--tenant", "short-lived"])).stdout).toMatch(/short-lived\.2\s+1\s+yes/);

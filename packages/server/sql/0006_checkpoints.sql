@@ -56,12 +56,13 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   left join lateral (select size, root from tallystick.heads where heads.log_id = l.id order by size desc limit 1) newest on true
 $$;
 
--- The newest published checkpoint of every log.
+-- The newest published checkpoints of every log: some, because a row may be there that the server never signed.
 create function tallystick.newest_checkpoints()
-returns table (name text, size bigint, root bytea)
+returns table (name text, size bigint, root bytea, note text)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select l.name, c.size, c.root from tallystick.logs l
-  cross join lateral (select size, root from tallystick.checkpoints where log_id = l.id order by size desc limit 1) c
+  select l.name, c.size, c.root, c.note from tallystick.logs l
+  cross join lateral (select size, root, note from tallystick.checkpoints where log_id = l.id order by size desc limit 20) c
+  order by l.name, c.size desc
 $$;
 
 revoke all on function tallystick.unpublished_logs(), tallystick.signed_logs(text[], bigint[]),

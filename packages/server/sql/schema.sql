@@ -1419,13 +1419,14 @@ owner tallystick_owner;
 grant execute on tallystick.make_partitions(integer) to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.newest_checkpoints()
- RETURNS TABLE(name text, size bigint, root bytea)
+ RETURNS TABLE(name text, size bigint, root bytea, note text)
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select l.name, c.size, c.root from tallystick.logs l
-  cross join lateral (select size, root from tallystick.checkpoints where log_id = l.id order by size desc limit 1) c
+  select l.name, c.size, c.root, c.note from tallystick.logs l
+  cross join lateral (select size, root, note from tallystick.checkpoints where log_id = l.id order by size desc limit 20) c
+  order by l.name, c.size desc
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.newest_checkpoints() to tallystick_writer;

@@ -81,7 +81,7 @@ export function readinessOf({
           ? { status: "ok" }
           : { status: "failed", detail: `the database no longer refuses changes: ${state.gaps.join("; ")}` },
       roles,
-      signatures: signaturesCheck(),
+      signatures: await signaturesCheck(),
       sign_lock: weakLock
         ? {
             status: "warning",
@@ -101,16 +101,33 @@ export function readinessOf({
     return { witnesses: problems.length === 0 ? { status: "ok" } : { status: "warning", detail: problems.join("; ") } };
   }
 
-  function signaturesCheck(): Check {
+  /** Failed where no log can be written to: what is wrong with one tenant's must not take away the others' server. */
+  async function signaturesCheck(): Promise<Check> {
     const { checkpoints, missingLogs, publication } = signing;
-    const refused = [
-      ...checkpoints.refusals.map(({ detail }) => detail),
-      ...missingLogs.map((log) => `${log} was signed before, and the database has no such log: see docs/runbook.md`),
-    ];
-    if (refused.length > 0) return { status: "failed", detail: refused.join("; ") };
+    const { refusals } = checkpoints;
     const { failure } = publication;
-    if (failure === undefined) return { status: "ok" };
-    const why = failure instanceof Error ? failure.message : String(failure);
-    return { status: "warning", detail: `checkpoints cannot be published: ${why}` };
+    if (refusals.length === 0 && missingLogs.length === 0 && failure === undefined) return { status: "ok" };
+    const logs = await logsNow(missingLogs);
+    const details = [
+      ...refusals.map(({ detail }) => detail),
+      ...logs.missing.map((log) => `${log} was signed before, and the database has no such log: see docs/runbook.md`),
+    ];
+    if (failure !== undefined) {
+      details.push(`checkpoints cannot be published: ${failure instanceof Error ? failure.message : String(failure)}`);
+    }
+    if (details.length === 0) return { status: "ok" };
+    return { status: refusals.length >= logs.current ? "failed" : "warning", detail: details.join("; ") };
+  }
+
+  /** How many logs may be written to, were it not for refusals; and which of these the database still has not got. */
+  async function logsNow(names: readonly string[]): Promise<{ current: number; missing: readonly string[] }> {
+    const [logs] = await database.query<{ current: number; missing: string[] | null }>(
+      `select (select count(*)::int from tallystick.logs l
+           where not exists (select from tallystick.logs successor where successor.predecessor_id = l.id)) as current,
+         (select array_agg(name) from unnest($1::text[]) as missing (name)
+           where not exists (select from tallystick.logs l where l.name = missing.name)) as missing`,
+      [names],
+    );
+    return { current: logs!.current, missing: logs!.missing ?? [] };
   }
 }

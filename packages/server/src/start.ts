@@ -98,7 +98,10 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       maxQueuedEvents: config.queueMaxEvents,
       maxQueuedBytes: config.queueMaxBytes,
       onCommit: ({ edges }) => {
-        for (const logId of edges.keys()) publication.grew(logId);
+        for (const [logId, edge] of edges) {
+          checkpoints.committed(logId, edge);
+          publication.grew(logId);
+        }
       },
       pause: (attempt) => delay(attempt * SETTLE_PAUSE_MS),
       onError: (error) => {

@@ -186,7 +186,7 @@ describe("evidence of signed entries", () => {
     for (const reason of ["first", "second"]) {
       await api.record(publisher.signed(order()));
       await evidence(reader); // publishes a checkpoint, which is what the successor is led to
-      const answer = await server.operator.post(`/v1/tenants/${slug}/log/succeed`, { reason });
+      const answer = await server.operator.post(`/v1/tenants/${slug}/log/succeed`, { reason, force: true });
       expect(answer.status, answer.text).toBe(201);
     }
     await api.record(publisher.signed(order()));
@@ -348,7 +348,7 @@ describe("GET /v1/logs/export?format=evidence", () => {
     const { slug, api } = await newTenant();
     await api.recordAll(events(5));
     const vkey = (await api.get(`/v1/tenants/${slug}/log/vkey`)).text.trim();
-    const answer = await server.operator.post(`/v1/tenants/${slug}/log/succeed`, { reason: "test" });
+    const answer = await server.operator.post(`/v1/tenants/${slug}/log/succeed`, { reason: "test", force: true });
     expect(answer.status, answer.text).toBe(201);
     await evidence(api);
     const { text } = await evidence(api, { log: slug, to_seq: "5" });

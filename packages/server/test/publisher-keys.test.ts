@@ -255,7 +255,7 @@ test("in a successor log the keys of the log before it go on being valid", async
   await register(api, publisher);
   await register(api, second);
   await api.record(publisher.signed(eventOf()));
-  const { status } = await api.post(`/v1/tenants/${slug}/log/succeed`, { reason: "a test" });
+  const { status } = await api.post(`/v1/tenants/${slug}/log/succeed`, { reason: "a test", force: true });
   expect(status).toBe(201);
   await until(async () => (await api.post("/v1/logs", publisher.signed(eventOf()))).status === 201, {
     deadlineMs: 5_000,

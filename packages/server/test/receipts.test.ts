@@ -76,6 +76,14 @@ describe("the answer to a write", () => {
     for (const head of again.body.data) await recorded(head);
   });
 
+  test("has receipts of a bulk request that was recorded before as a whole", async () => {
+    const events = Array.from({ length: 2_000 }, (_, i) => ({ ...event(i), idempotency_key: `again-${i}` }));
+    await api.recordAll(events);
+    const again = await api.post<{ data: WithReceipt[] }>("/v1/logs/bulk?receipt=true", events);
+    expect(again.body.data.every(({ duplicate, receipt }) => duplicate && receipt !== null)).toBe(true);
+    for (const head of [again.body.data[0]!, again.body.data[1_999]!]) await recorded(head);
+  });
+
   test("has a receipt for each event of a partial request that was recorded", async () => {
     const answer = await api.post<{ data: WithReceipt[] }>("/v1/logs/bulk?partial=true&receipt=true", [
       event(1),

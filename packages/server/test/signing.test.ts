@@ -125,6 +125,18 @@ describe("checkpoints", () => {
     await checkLog(database.database, (await database.tenants.find("default"))!);
   });
 
+  test("are published at once for what a server left behind that died", async () => {
+    const database = await newDatabase();
+    const settings = databaseSettings(database);
+    const server = await startTestServer({ ...settings, CHECKPOINT_INTERVAL_MS: "3600000" });
+    await record(server.api, 3);
+    await server.kill();
+    const next = await startTestServer({ ...settings, CHECKPOINT_INTERVAL_MS: "3600000" }, { dataDir: server.dataDir });
+    const sizes = "select max(size) as size from tallystick.checkpoints";
+    await until(async () => (await database.superuser.query(sizes)).rows[0].size === "3");
+    expect((await next.api.get("/health/ready")).status).toBe(200);
+  });
+
   test("are signed by several servers on one lock, of one history", async () => {
     const database = await newDatabase();
     const settings = { ...databaseSettings(database), ...SETTINGS, ADMIN_TOKEN: "admin-token-of-this-test" };
@@ -225,11 +237,54 @@ describe("the sign-lock", () => {
     expect((await newestCheckpoint(again.api)).size).toBe(6);
   });
 
+  test("that has gone back is refused: it has everything before it is published", async () => {
+    const database = await newDatabase();
+    const settings = { ...databaseSettings(database), ...SETTINGS };
+    const { dataDir } = await (async () => {
+      const server = await startTestServer(settings);
+      await record(server.api, 1);
+      await published(server, 1);
+      await server.stop();
+      return server;
+    })();
+    await copyFile(settings.SIGN_LOCK_PATH, `${settings.SIGN_LOCK_PATH}.old`);
+    const server = await startTestServer(settings, { dataDir });
+    await record(server.api, 1);
+    await published(server, 2);
+    await server.stop();
+    await rename(`${settings.SIGN_LOCK_PATH}.old`, settings.SIGN_LOCK_PATH);
+    await expect(startTestServer(settings, { dataDir })).rejects.toThrow(
+      /does not know checkpoints .*default at size 2/,
+    );
+  });
+
+  test("is never made of what somebody has put into the database", async () => {
+    const database = await newDatabase();
+    const settings = { ...databaseSettings(database), ...SETTINGS };
+    const server = await startTestServer(settings);
+    const { dataDir } = server;
+    await record(server.api, 1);
+    await published(server, 1);
+    await record(server.api, 1);
+    await published(server, 2);
+    await server.stop();
+    await rm(settings.SIGN_LOCK_PATH);
+    const forged = randomBytes(32);
+    await database.tamper("update tallystick.checkpoints set root = $1 where size = 2", [forged]);
+    const adopting = await startTestServer({ ...settings, SIGN_LOCK_ADOPT: "true" }, { dataDir });
+    expect((await newestCheckpoint(adopting.api)).size).toBe(1); // the newest that the key has signed
+    await adopting.stop();
+    const lock = new SignLock(settings.SIGN_LOCK_PATH);
+    for (const { root } of lock.all()) expect(Buffer.from(root).equals(forged)).toBe(false);
+    lock.close();
+    expect(adopting.said).toContain("SIGN_LOCK_ADOPT is set");
+  });
+
   test("that is no sign-lock is refused", async () => {
     const database = await newDatabase();
     const settings = databaseSettings(database);
     await writeFile(settings.SIGN_LOCK_PATH, "this is no database, and long enough to be looked at as one".repeat(20));
-    await expect(startTestServer(settings)).rejects.toThrow(/the sign-lock .* cannot be used/);
+    await expect(startTestServer(settings)).rejects.toThrow(/the sign-lock .* cannot be opened .*move it away/);
   });
 
   test("that cannot be written costs receipts and checkpoints, and no entry, until it can", async () => {
@@ -418,6 +473,82 @@ describe("a database that is not what was signed", () => {
     await checkLog(database.database, (await database.tenants.find("default"))!);
   });
 
+  test("a tail that is cut off is not written on by a server that has never signed the log", async () => {
+    const database = await newDatabase();
+    const settings = {
+      ...databaseSettings(database),
+      CHECKPOINT_INTERVAL_MS: "3600000",
+      ADMIN_TOKEN: "admin-token-of-this-test",
+    };
+    const [one, two] = await Promise.all(
+      [1, 2].map(() => startTestServer({ ...settings, API_KEY: "tally_key-of-this-test" })),
+    );
+    await two!.operator.post("/v1/tenants", { slug: "theirs" });
+    const theirs = (server: TestServer) => server.operator.with({ "x-tenant-id": "theirs" });
+    for (let i = 0; i < 3; i++) await theirs(one!).post("/v1/logs?receipt=true", event(i));
+    const { logId } = (await database.tenants.find("theirs"))!;
+    for (const [table, where] of [
+      ["heads", "size > 1"],
+      ["service_heads", "seq >= 1"],
+      ["entries", "seq >= 1"],
+    ])
+      await database.tamper(`delete from tallystick.${table} where log_id = ${logId} and ${where}`);
+    expect(await theirs(two!).post("/v1/logs", event(9))).toMatchObject({
+      status: 503,
+      body: { detail: expect.stringContaining("was signed at size 3") },
+    });
+    // The other tenants' server stays in service, and says what is wrong.
+    expect((await two!.api.post("/v1/logs", event(9))).status).toBe(201);
+    await until(async () => {
+      const ready = await two!.api.get<{ checks: { signatures: { status: string } } }>("/health/ready");
+      return ready.status === 200 && ready.body.checks.signatures.status === "warning";
+    });
+    const { body } = await theirs(two!).get<{ data: { signed: { size: number }; refused: string }[] }>(
+      "/v1/tenants/theirs/logs",
+    );
+    expect(body.data).toMatchObject([
+      { size: 1, signed: { size: 3 }, refused: expect.stringContaining("only 1 entries") },
+    ]);
+  });
+
+  test("a tenant, or a successor, that a restored database has forgotten: its name is not signed for twice", async () => {
+    const original = await newDatabase();
+    const signing = signingOf(original);
+    const before = await startTestServer({ ...databaseSettings(original), ...SETTINGS });
+    const { dataDir } = before;
+    await record(before.api, 2);
+    await published(before, 2);
+    await before.stop();
+    const backup = await copyOf(original);
+    const after = await startTestServer({ ...databaseSettings(original), ...SETTINGS }, { dataDir });
+    await after.operator.post("/v1/tenants", { slug: "acme" });
+    await after.operator.with({ "x-tenant-id": "acme" }).post("/v1/logs?receipt=true", event(1));
+    await after.operator.post(`${LOG}/succeed`, { reason: "anew", force: true });
+    await published(after, 1);
+    await after.stop();
+
+    const restored = await startTestServer({ ...databaseSettings(backup), ...signing, ...SETTINGS }, { dataDir });
+    expect(await restored.api.post("/v1/logs", event(1))).toMatchObject({
+      status: 503,
+      body: {
+        detail: expect.stringMatching(/its successor .*default\.2 was signed, which the database does not have/),
+      },
+    });
+    const { body } = await restored.operator.post<{ slug: string }>(`${LOG}/succeed`, { reason: "restored" });
+    expect(body.slug).toBe("default.3");
+    await record(restored.api, 1);
+    expect((await restored.operator.post("/v1/tenants", { slug: "acme" })).status).toBe(201);
+    const acme = restored.operator.with({ "x-tenant-id": "acme" });
+    expect(await acme.post("/v1/logs", event(1))).toMatchObject({
+      status: 503,
+      body: { detail: expect.stringContaining("was signed at size 1") },
+    });
+    expect((await acme.post<{ slug: string }>("/v1/tenants/acme/log/succeed", { reason: "restored" })).body.slug).toBe(
+      "acme.2",
+    );
+    await acme.record(event(1));
+  });
+
   test("heads that were rewritten together with the entries: the tree does not begin with the one that was signed", async () => {
     const database = await newDatabase();
     const server = await startTestServer({ ...databaseSettings(database), ...SETTINGS });
@@ -441,11 +572,18 @@ describe("log succeed", () => {
     const database = await newDatabase();
     const server = await startTestServer({ ...databaseSettings(database), ...SETTINGS });
     const head = await server.api.record(event(1));
+    expect(await server.operator.post(`${LOG}/succeed`, { reason: "by mistake" })).toMatchObject({
+      status: 409,
+      body: { errors: [{ path: "/force" }] },
+    });
     const [one, two] = await Promise.all(
-      [1, 2].map((n) => server.operator.post<{ slug: string }>(`${LOG}/succeed`, { reason: `try ${n}` })),
+      [1, 2].map((n) => server.operator.post<{ slug: string }>(`${LOG}/succeed`, { reason: `try ${n}`, force: true })),
     );
     expect([one!.status, two!.status].sort()).toEqual([201, 409]);
     expect(await server.api.post(`${LOG}/succeed`, { reason: "not the operator" })).toMatchObject({ status: 403 });
+    await published(server, 1); // its first entry
+    const old = await newestCheckpoint(server.api, "/v1/tenants/default/logs/default");
+    expect(old.size).toBe(1);
     // A receipt of an entry of the closed log, and a repeat of what was recorded there.
     const logKey = parseVerifierKey((await server.api.get("/v1/tenants/default/logs/default/vkey")).text.trim());
     const receipt = await server.api.get(`/v1/logs/${head.id}/receipt`);
@@ -458,7 +596,7 @@ describe("log succeed", () => {
     const server = await startTestServer({ ...databaseSettings(database), ...SETTINGS });
     const keyed = { ...event(1), idempotency_key: "order-1" };
     const head = await server.api.record(keyed);
-    await server.operator.post(`${LOG}/succeed`, { reason: "anew" });
+    await server.operator.post(`${LOG}/succeed`, { reason: "anew", force: true });
     const again = await server.api.post<Head & { receipt: string }>("/v1/logs?receipt=true", keyed);
     expect(again.body).toMatchObject({ ...head, duplicate: true });
     const logKey = parseVerifierKey((await server.api.get("/v1/tenants/default/logs/default/vkey")).text.trim());

@@ -11,7 +11,7 @@ import { loadConfig } from "@tallystick/server/config";
 import type { LogFacts } from "@tallystick/server/log/tenants";
 import { Command } from "commander";
 import { type Api, openApi, SERVER_HELP, type ServerOptions, withServerOptions } from "../api.ts";
-import { describeError } from "../errors.ts";
+import { CliError, describeError } from "../errors.ts";
 import { note, print, printJson } from "../output.ts";
 import { formatTable } from "../table.ts";
 
@@ -23,6 +23,8 @@ interface Options extends ServerOptions {
 type Listed = Pick<LogFacts, "name" | "slug" | "size" | "root" | "predecessor" | "current"> & {
   readonly created_at: string;
   readonly vkey: string;
+  readonly signed: { readonly size: number } | null;
+  readonly refused: string | null;
 };
 
 interface ListedWitness {
@@ -50,7 +52,8 @@ Examples:
   );
   const sub = (usage: string, description: string) =>
     withServerOptions(command.command(usage).description(description))
-      .option("--tenant <tenant>", "id or slug; default: default", "default")
+      .option("--api-key <key>", "a key of the tenant, with any scope, in place of the operator's token")
+      .option("--tenant <tenant>", "id or slug", "default")
       .option("--json", "print JSON");
 
   sub("list", "the tenant's logs, oldest first; the last one is written to").action(async (options: Options) => {
@@ -58,16 +61,18 @@ Examples:
     if (options.json) return printJson(data);
     print(
       formatTable(
-        ["log", "size", "current", "succeeds", "created"],
-        data.map(({ slug, size, current, predecessor, created_at }) => [
+        ["log", "size", "signed", "current", "succeeds", "created"],
+        data.map(({ slug, size, signed, current, predecessor, created_at }) => [
           slug,
           String(size),
+          signed === null ? "" : String(signed.size),
           current ? "yes" : "no",
           predecessor ?? "",
           created_at,
         ]),
       ),
     );
+    for (const { refused } of data) if (refused !== null) print(`\nREFUSED: ${refused}`);
   });
 
   sub("checkpoint", "the newest published checkpoint: a C2SP signed note, with its witnesses' cosignatures")
@@ -120,21 +125,29 @@ Examples:
       }
     });
 
-  sub("succeed", "close the log and open its successor, whose first entry cites the last signed checkpoint")
+  sub(
+    "succeed",
+    "close a log that is refused and open its successor, whose first entry cites the last signed checkpoint",
+  )
+    .option("--force", "also a log that nothing is wrong with; it cannot be undone")
     .requiredOption("--reason <text>", "why: stands in the new log for good")
-    .action(async (options: Options & { reason: string }) => {
-      const successor = await (await open(options)).request<{
-        name: string;
-        predecessor: string;
-        entry_id: string;
-        checkpoint: string | null;
-      }>("POST", `${tenantPath(options)}/log/succeed`, { reason: options.reason });
-      if (options.json) return printJson(successor);
-      const { name, predecessor, entry_id, checkpoint } = successor;
-      print(`${name} succeeds ${predecessor}; its first entry is ${entry_id}.`);
-      print(checkpoint === null ? "Nothing of the closed log was ever signed." : `It cites:\n\n${checkpoint}`);
-    });
+    .action(succeed);
   return command;
+}
+
+async function succeed(options: Options & { reason: string; force?: true }): Promise<void> {
+  const { reason, force = false } = options;
+  const successor = await (await openApi(loadConfig(), options, "admin-token")).request<{
+    name: string;
+    predecessor: string;
+    entry_id: string;
+    checkpoint: string | null;
+  }>("POST", `${tenantPath(options)}/log/succeed`, { reason, force });
+  if (options.json) return printJson(successor);
+  const { name, predecessor, entry_id, checkpoint } = successor;
+  print(`${name} succeeds ${predecessor}; its first entry is ${entry_id}.`);
+  print(checkpoint === null ? "Nothing of the closed log was ever signed." : `It cites:\n\n${checkpoint}`);
+  print("Witnesses know a log by its key's name: give them the new one (tallystick log vkey).");
 }
 
 /** 0, or 1 where the log does not extend what was kept, which then stays as it is. */
@@ -143,6 +156,12 @@ async function check(file: string, options: Options & { key: string }): Promise<
   const api = await open(options);
   const kept = await keptCheckpoint(file, (text) => openCheckpoint(text, key, key.name));
   const text = await api.text(`${logPath(options)}/checkpoint`);
+  const [shown] = text.split("\n");
+  if (shown !== key.name) {
+    throw new CliError(
+      `the server shows ${shown} and the key is that of ${key.name}: the log has a successor, or it is another one. Check the old log with --log <slug> (tallystick log list), and keep a file and a key (tallystick log vkey) for the new one: its first entry cites the old one`,
+    );
+  }
   const newest = openCheckpoint(text, key, key.name);
   const wrong = kept === undefined ? undefined : await whatIsWrong(api, options, kept, newest);
   if (wrong === undefined) {
@@ -163,7 +182,7 @@ async function check(file: string, options: Options & { key: string }): Promise<
     });
   } else if (wrong !== undefined) {
     print(
-      `${key.name}: ${wrong}\nKeep ${file} and ${file}.conflict: two checkpoints of one key that disagree are the proof.`,
+      `${key.name}: ${wrong}\nKeep ${file} and ${file}.conflict, both signed by one key: whoever has the verifier key is convinced by them.`,
     );
   } else {
     print(
@@ -181,7 +200,7 @@ async function whatIsWrong(
   newest: Checkpoint,
 ): Promise<string | undefined> {
   if (newest.size < kept.size) {
-    return `the log had ${kept.size} entries and shows ${newest.size}: entries were cut off, or an old copy is served`;
+    return `the log had ${kept.size} entries and shows ${newest.size}: entries were cut off, or an old copy is served. The larger note proves that they were there`;
   }
   const { proof } = await api.request<{ proof: string[] }>(
     "GET",
@@ -212,7 +231,7 @@ async function keptCheckpoint(file: string, read: (text: string) => Checkpoint):
 }
 
 function open(options: Options): Promise<Api> {
-  return openApi(loadConfig(), options, "admin-token");
+  return openApi(loadConfig(), options, "any");
 }
 
 function tenantPath({ tenant = "default" }: Options): string {

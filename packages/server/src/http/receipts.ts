@@ -23,20 +23,28 @@ export function wantsReceipts(request: FastifyRequest, reply: FastifyReply): boo
  * here: where there can be no receipt, `receipt` is null and `receipt_problem` says why.
  */
 export async function receiptsOf(services: Services, log: TenantLog, recorded: readonly Recorded[]): Promise<string[]> {
-  const fresh = recorded.filter(({ duplicate }) => !duplicate).map(({ seq }) => seq);
-  const issued = await orProblem(() => services.receipts.issue(log, fresh));
+  const earlier = recorded.filter(({ duplicate }) => duplicate);
+  const reader = new Reader(services.database);
+  const here = await orProblem(() => reader.idsAt(log, earlier));
+  if ("problem" in here) return recorded.map(() => here.problem);
+  // An event that was recorded before may be in a log that has been succeeded since.
+  const isHere = ({ id, duplicate }: Recorded) => !duplicate || here.value.has(id);
+  const seqs = recorded.filter(isHere).map(({ seq }) => seq);
+  const issued = await orProblem(() => services.receipts.issue(log, seqs));
   let next = 0;
-  return Promise.all(
-    recorded.map(async ({ id, duplicate }) => {
-      if (!duplicate) return "problem" in issued ? issued.problem : member(issued.value[next++]!);
-      // The first one may be in a log that has been succeeded since.
-      const again = await orProblem(async () => {
-        const found = await new Reader(services.database).get(log, id, "latest");
-        return receiptOf(services, found!.log, found!.entry.seq);
-      });
-      return "problem" in again ? again.problem : member(again.value);
-    }),
-  );
+  const members: string[] = [];
+  for (const one of recorded) {
+    if (isHere(one)) {
+      members.push("problem" in issued ? issued.problem : member(issued.value[next++]!));
+      continue;
+    }
+    const again = await orProblem(async () => {
+      const found = await reader.get(log, one.id, "latest");
+      return receiptOf(services, found!.log, found!.entry.seq);
+    });
+    members.push("problem" in again ? again.problem : member(again.value));
+  }
+  return members;
 }
 
 /**

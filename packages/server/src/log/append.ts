@@ -94,8 +94,10 @@ export interface AppendLimits {
   readonly maxClockSkewMs: number;
   /** Our clock, in ms since the Unix epoch. */
   readonly now: () => number;
-  /** Asked about the head that a log has, before anything is put on top of it. Answers at once; throws an {@link AppendError}. */
-  readonly checkHead?: ((log: { readonly logId: number; readonly name: string }, head: Head) => void) | undefined;
+  /** Asked about the head that a log has, before anything is put on top of it; its log's lock is held meanwhile. Throws an {@link AppendError}. */
+  readonly checkHead?:
+    | ((log: { readonly logId: number; readonly name: string }, head: Head) => Promise<void> | undefined)
+    | undefined;
 }
 
 /**
@@ -136,7 +138,8 @@ export async function commitBatch(
       );
     }
     const head: Head = { size: Number(row.size), root: row.root };
-    limits.checkHead?.({ logId: row.log_id, name: row.name }, head);
+    const checking = limits.checkHead?.({ logId: row.log_id, name: row.name }, head);
+    if (checking !== undefined) await checking;
     logs.set(row.log_id, {
       logId: row.log_id,
       tenantId: row.tenant_id,

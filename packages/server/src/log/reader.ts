@@ -115,6 +115,27 @@ export class Reader {
     });
   }
 
+  /** Those of these ids that stand in this log, at the positions given. */
+  async idsAt(log: TenantLog, entries: readonly { readonly id: string; readonly seq: number }[]): Promise<Set<string>> {
+    if (entries.length === 0) return new Set();
+    const times = entries.map(({ id }) => entryIdTimeMs(id));
+    return this.#database.readLatest(log.tenantId, async (client) => {
+      const { rows } = await client.query<{ id: string }>(
+        `select e.id from unnest($2::bigint[], $3::uuid[]) as wanted (seq, id)
+         join tallystick.entries e on e.log_id = $1 and e.seq = wanted.seq and e.id = wanted.id
+           and e.recorded_at >= $4 and e.recorded_at < $5`,
+        [
+          log.logId,
+          entries.map(({ seq }) => seq),
+          entries.map(({ id }) => id),
+          new Date(times.reduce((a, b) => Math.min(a, b))),
+          new Date(times.reduce((a, b) => Math.max(a, b)) + 1),
+        ],
+      );
+      return new Set(rows.map(({ id }) => id));
+    });
+  }
+
   /**
    * A page of entries that match, newest or oldest first. Entries that are recorded meanwhile are neither skipped nor seen
    * twice: positions never change.

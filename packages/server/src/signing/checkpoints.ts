@@ -2,16 +2,19 @@
  * Checkpoints: signs committed heads, publishes them while logs grow, and refuses to sign a head that is not a continuation of what
  * was signed before (docs/spec, section 8).
  */
+import { openCheckpoint } from "@tallystick/core/checkpoint";
 import { toHex } from "@tallystick/core/hex";
 import { verifyConsistency } from "@tallystick/core/proof";
 import { consistencyProof, rootFrom } from "@tallystick/core/prover";
 import { tilesForConsistency, tilesForRoot } from "@tallystick/core/tiles";
+import { emptyRoot } from "@tallystick/core/tree";
+import { verifierKey } from "@tallystick/core/verifier-key";
 import type { Database } from "../db/database.ts";
 import { AppendError } from "../log/errors.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import type { TileReader } from "../log/tile-reader.ts";
 import { type SignedHead, sameHead } from "./sign-lock.ts";
-import type { Signer } from "./signer.ts";
+import { type Signer, SignerError } from "./signer.ts";
 
 /** A signed head. */
 export interface SignedCheckpoint extends SignedHead {
@@ -34,8 +37,14 @@ export interface Refusal {
 export interface CheckpointsOptions {
   readonly database: Database;
   readonly signer: Signer;
+  /** The log key's. */
+  readonly publicKey: Uint8Array;
   readonly tiles: TileReader;
-  readonly logger: { error(facts: object, message: string): void; info(message: string): void };
+  readonly logger: {
+    error(facts: object, message: string): void;
+    warn(facts: object, message: string): void;
+    info(message: string): void;
+  };
   /** Told of each checkpoint that was published. */
   readonly onPublished?: (log: LogIdentity, checkpoint: SignedCheckpoint) => void;
 }
@@ -47,7 +56,12 @@ export class Checkpoints {
   readonly #options: CheckpointsOptions;
   /** What we know to have been signed last. */
   readonly #signed = new Map<number, SignedHead>();
+  readonly #names = new Map<number, string>();
+  /** What this server has committed last. */
+  readonly #committed = new Map<number, SignedHead>();
   readonly #refusals = new Map<number, Refusal>();
+  /** Those that no look at the log itself can end. */
+  readonly #closed = new Set<number>();
   readonly #signing = new Map<number, Promise<SignedCheckpoint>>();
 
   constructor(options: CheckpointsOptions) {
@@ -66,15 +80,55 @@ export class Checkpoints {
   /** What the sign-lock says at the start: remembered, and compared with what the database has at the same size. */
   compare(log: LogIdentity, signed: SignedHead, found: SignedHead | undefined): void {
     this.#signed.set(log.logId, signed);
+    this.#names.set(log.logId, log.name);
     if (!sameHead(signed, found)) this.#refuse(log, signed, found);
   }
 
+  /** What was published, at the start: with the lock's own size it must have the lock's own root. */
+  comparePublished(log: string, published: SignedHead): void {
+    for (const [logId, signed] of this.#signed) {
+      if (this.#names.get(logId) === log && signed.size === published.size && !sameHead(signed, published)) {
+        this.#refuse(
+          { logId, name: log },
+          signed,
+          published,
+          "a checkpoint of another root was published at that size",
+        );
+      }
+    }
+  }
+
+  /** The log was closed, and the database has forgotten its successor. */
+  refuseClosed(log: LogIdentity, successor: string): void {
+    const signed = this.#signed.get(log.logId) ?? { size: 0, root: emptyRoot() };
+    this.#refuse(log, signed, undefined, `its successor ${successor} was signed, which the database does not have`);
+    this.#closed.add(log.logId);
+  }
+
+  /** Told of each head that this server has committed: the next commit finds the log as this one has left it. */
+  committed(logId: number, edge: { readonly size: number; root(): Uint8Array }): void {
+    this.#committed.set(logId, { size: edge.size, root: edge.root() });
+  }
+
   /**
-   * Asked by every commit about the head it would build on ({@link import("../log/append.ts").AppendLimits}).
+   * Asked by every commit about the head it would build on ({@link import("../log/append.ts").AppendLimits}). Answers at once where
+   * this server has committed that head itself; else the sign-lock is asked, which others may have written since.
+   *
    * @throws {AppendError} `unsignable`.
    */
-  checkHead(log: Omit<LogIdentity, "tenantId">, head: SignedHead): void {
-    const signed = this.#signed.get(log.logId);
+  checkHead(log: Omit<LogIdentity, "tenantId">, head: SignedHead): Promise<void> | undefined {
+    this.#requireNoLess(log, head, this.#signed.get(log.logId));
+    if (sameHead(this.#committed.get(log.logId), head)) return undefined;
+    return this.#options.signer.last(log.name).then(
+      (signed) => this.#requireNoLess(log, head, signed),
+      (error) => {
+        // A lock that cannot be read now costs signatures and no entry; the next signature compares.
+        if (!(error instanceof SignerError)) throw error;
+      },
+    );
+  }
+
+  #requireNoLess(log: Omit<LogIdentity, "tenantId">, head: SignedHead, signed: SignedHead | undefined): void {
     if (signed !== undefined && (head.size < signed.size || (head.size === signed.size && !sameHead(head, signed)))) {
       this.#refuse(log, signed, head);
     }
@@ -112,6 +166,7 @@ export class Checkpoints {
        on conflict do nothing`,
       [log.logId, checkpoint.size, log.tenantId, Buffer.from(checkpoint.root), checkpoint.note],
     );
+    await this.#requirePublished(log, checkpoint);
     this.#options.onPublished?.(log, checkpoint);
     return checkpoint;
   }
@@ -121,6 +176,14 @@ export class Checkpoints {
    * note has all the cosignatures that were kept, in the order in which they came.
    */
   async published(log: LogIdentity, size?: number, cosigned = 0): Promise<SignedCheckpoint | undefined> {
+    const rows = await this.#kept(log, size, cosigned);
+    // Whoever may insert rows may insert others: what this key has not signed is not given as if it had.
+    const row = rows.find((one) => isSignedBy(this.#options.publicKey, log.name, one));
+    if (row === undefined) return undefined;
+    return { ...row, note: row.note + row.lines.map((line) => `${line}\n`).join("") };
+  }
+
+  async #kept(log: LogIdentity, size?: number, cosigned = 0): Promise<(SignedCheckpoint & { lines: string[] })[]> {
     return this.#options.database.readLatest(log.tenantId, async (client) => {
       const { rows } = await client.query<{ size: string; root: Buffer; note: string; lines: string[] }>(
         `select c.size, c.root, c.note,
@@ -131,23 +194,37 @@ export class Checkpoints {
              select size from tallystick.cosignatures
              where log_id = $1 and nth = $3 and ($2::bigint is null or size = $2) order by size desc limit 1
            ))
-         order by c.size desc limit 1`,
+         order by c.size desc limit 20`,
         [log.logId, size ?? null, cosigned],
       );
-      const row = rows[0];
-      if (row === undefined) return undefined;
-      return { size: Number(row.size), root: row.root, note: row.note + row.lines.map((line) => `${line}\n`).join("") };
+      return rows.map((row) => ({ ...row, size: Number(row.size) }));
     });
+  }
+
+  /** What is published at this size has to be this: also where somebody was faster. */
+  async #requirePublished(log: LogIdentity, checkpoint: SignedCheckpoint): Promise<void> {
+    const [kept] = await this.#kept(log, checkpoint.size);
+    if (kept === undefined || kept.note === checkpoint.note) return;
+    if (isSignedBy(this.#options.publicKey, log.name, kept)) {
+      throw this.#refuse(log, kept, checkpoint, "a checkpoint of another root was published at that size");
+    }
+    this.#options.logger.error(
+      { log: log.name, size: checkpoint.size },
+      "somebody has put a checkpoint into the database that this server has not signed: run tallystick verify",
+    );
   }
 
   /** The log has a successor: nothing is asked of it any more. */
   close(logId: number): void {
     this.#refusals.delete(logId);
     this.#signed.delete(logId);
+    this.#committed.delete(logId);
+    this.#closed.delete(logId);
   }
 
   async #signNewest(log: LogIdentity): Promise<SignedCheckpoint> {
     const { signer } = this.#options;
+    if (this.#closed.has(log.logId)) throw new AppendError("unsignable", this.#refusals.get(log.logId)!.detail);
     let last = this.#signed.get(log.logId) ?? (await signer.last(log.name));
     for (let attempt = 0; attempt < SIGN_ATTEMPTS; attempt++) {
       // After what was signed last is known: signed heads are committed ones, so that this one cannot be older by mere delay.
@@ -231,4 +308,14 @@ function attempt<T>(prove: () => T): T | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Whether the log key has signed just this, as a checkpoint of the log. */
+export function isSignedBy(publicKey: Uint8Array, log: string, { size, root, note }: SignedCheckpoint): boolean {
+  return (
+    attempt(() => {
+      const opened = openCheckpoint(note, verifierKey(log, publicKey), log);
+      return sameHead(opened, { size, root });
+    }) ?? false
+  );
 }

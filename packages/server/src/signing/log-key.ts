@@ -21,9 +21,18 @@ export interface LogKey {
  * @throws {StartError} `log_key`: the file is missing although the database knows a key, is not readable, no Ed25519 key in
  *   PKCS#8 PEM, open to other users, or another key than the database's. The server would sign what nobody could verify.
  */
-export async function openLogKey(database: Database, path: string): Promise<LogKey> {
+export async function openLogKey(
+  database: Database,
+  path: string,
+  logger: { info(message: string): void },
+): Promise<LogKey> {
   const known = await knownKey(database);
-  const key = (await readKey(path)) ?? (known === undefined ? await makeKey(path) : missing(path));
+  let key = await readKey(path);
+  if (key === undefined) {
+    if (known !== undefined) missing(path);
+    key = await makeKey(path);
+    logger.info(`made the log key ${path}, which signs every checkpoint: keep a copy of it elsewhere`);
+  }
   await database.query("insert into tallystick.log_keys (public_key) values ($1) on conflict do nothing", [
     Buffer.from(key.publicKey),
   ]);

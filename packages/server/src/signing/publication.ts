@@ -24,7 +24,7 @@ export class Publication {
   readonly #grown = new Set<number>();
   readonly #identities = new Map<number, LogIdentity>();
   #timer: NodeJS.Timeout | undefined;
-  #sweptAt = 0;
+  #sweptAt = Number.NEGATIVE_INFINITY;
   #running: Promise<void> = Promise.resolve();
   #stopped = false;
   #failure: unknown;

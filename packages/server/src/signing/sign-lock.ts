@@ -94,6 +94,11 @@ export class SignLock {
     }
   }
 
+  /** Remembers what was signed before, as {@link advance} does, for a log that the lock knows nothing or less of. */
+  adopt(signed: SignedLog): Advance {
+    return this.advance(signed, this.last(signed.log));
+  }
+
   close(): void {
     this.#file.close();
   }

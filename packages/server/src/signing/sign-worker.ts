@@ -4,7 +4,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { signCheckpoint } from "@tallystick/core/checkpoint";
 import { noteSigner } from "@tallystick/core/verifier-key";
-import { type SignedHead, SignLock } from "./sign-lock.ts";
+import { type SignedHead, type SignedLog, SignLock } from "./sign-lock.ts";
 
 /** What the thread starts with. */
 export interface SignWorkerData {
@@ -16,6 +16,7 @@ export interface SignWorkerData {
 export type SignTask =
   | { readonly number: number; readonly kind: "all" }
   | { readonly number: number; readonly kind: "last"; readonly log: string }
+  | { readonly number: number; readonly kind: "adopt"; readonly signed: SignedLog }
   | {
       readonly number: number;
       readonly kind: "sign";
@@ -37,6 +38,7 @@ const lock = new SignLock(path);
 function answerTo(task: SignTask): unknown {
   if (task.kind === "all") return lock.all();
   if (task.kind === "last") return lock.last(task.log);
+  if (task.kind === "adopt") return lock.adopt(task.signed).done;
   const { log, head, seen } = task;
   const note = signCheckpoint({ origin: log, ...head }, [noteSigner(log, seed)]);
   // The signature exists in this thread only until the lock has the head: a crash before leaves nothing that anyone has seen.

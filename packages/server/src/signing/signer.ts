@@ -81,6 +81,11 @@ export class Signer {
     return this.#ask({ kind: "sign", log, head, seen });
   }
 
+  /** Puts what was signed before, by this key, into the lock; false where the lock knows as much of the log, or more. */
+  adopt(signed: SignedLog): Promise<boolean> {
+    return this.#ask({ kind: "adopt", signed });
+  }
+
   async close(): Promise<void> {
     if (this.#ended !== undefined) return;
     const ended = once(this.#worker, "exit");

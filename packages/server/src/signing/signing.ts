@@ -5,7 +5,7 @@ import type { Database } from "../db/database.ts";
 import { LogReader } from "../log/log-reader.ts";
 import { TileReader } from "../log/tile-reader.ts";
 import { StartError } from "../start-error.ts";
-import { Checkpoints } from "./checkpoints.ts";
+import { Checkpoints, isSignedBy } from "./checkpoints.ts";
 import { type LogKey, openLogKey } from "./log-key.ts";
 import { Publication } from "./publication.ts";
 import { type SignedLog, SignLock } from "./sign-lock.ts";
@@ -45,22 +45,33 @@ export interface Signing {
  */
 export async function openSigning(database: Database, options: SigningOptions): Promise<Signing> {
   const { lockPath, logger } = options;
-  const key = await openLogKey(database, options.keyPath);
+  const key = await openLogKey(database, options.keyPath, logger);
   const existed = SignLock.exists(lockPath);
-  const published = await publishedCheckpoints(database);
+  const published = await publishedCheckpoints(database, key);
   if (!existed && published.length > 0 && !options.adoptLock) {
     // Not made by the look at it: the next start must find it missing as well.
-    throw lockMissing(lockPath, published);
+    throw lockBehind(lockPath, published);
   }
+  if (options.adoptLock)
+    logger.warn(
+      { path: lockPath },
+      "SIGN_LOCK_ADOPT is set: the next lock that is lost would be made anew without a word. Unset it",
+    );
   const signer = await openSigner(lockPath, key);
   try {
     const locked = new Map((await signer.all()).map((signed) => [signed.log, signed]));
-    const unlocked = published.filter(({ log }) => !locked.has(log));
-    if (unlocked.length > 0 && !options.adoptLock) throw lockMissing(lockPath, unlocked);
-    for (const { log, size, root } of unlocked) {
-      await signer.sign(log, { size, root }, undefined);
-      locked.set(log, { log, size, root, note: "" });
-      logger.info(`the sign-lock now knows ${log} at size ${size}`);
+    // The lock has a head before it is published: one that knows less of the same history has gone back itself. Of another
+    // history it is the lock that is right.
+    const found = await signedLogs(database, [...locked.values()]);
+    const ahead = published.filter(({ log, size }) => {
+      const last = locked.get(log);
+      return last === undefined || (last.size < size && found.get(log)?.root?.equals(last.root));
+    });
+    if (ahead.length > 0 && !options.adoptLock) throw lockBehind(lockPath, ahead);
+    for (const checkpoint of ahead) {
+      if (!(await signer.adopt(checkpoint))) continue;
+      locked.set(checkpoint.log, checkpoint);
+      logger.info(`the sign-lock now knows ${checkpoint.log} at size ${checkpoint.size}`);
     }
     const tiles = new TileReader();
     const witnesses = new Witnesses({
@@ -74,11 +85,13 @@ export async function openSigning(database: Database, options: SigningOptions): 
     const checkpoints = new Checkpoints({
       database,
       signer,
+      publicKey: key.publicKey,
       tiles,
       logger,
       onPublished: (log, checkpoint) => witnesses.offer(log, checkpoint),
     });
     const missingLogs = await compare(database, checkpoints, [...locked.values()]);
+    for (const { log, size, root } of published) checkpoints.comparePublished(log, { size, root });
     for (const log of missingLogs) {
       logger.error(
         { log },
@@ -111,50 +124,88 @@ async function openSigner(lockPath: string, key: LogKey): Promise<Signer> {
     if (!(cause instanceof SignerError)) throw cause;
     throw new StartError(
       "sign_lock",
-      `${cause.message}. Give this user the right to write it and its directory, or set SIGN_LOCK_PATH`,
+      `the sign-lock ${lockPath} cannot be opened (${(cause.cause as Error).message}): give this user the right to write it and its directory, or set SIGN_LOCK_PATH. One that is damaged is lost: move it away, and see docs/runbook.md`,
       { cause },
     );
   }
 }
 
-async function publishedCheckpoints(database: Database): Promise<Omit<SignedLog, "note">[]> {
-  const rows = await database.query<{ name: string; size: string; root: Buffer }>(
-    "select name, size, root from tallystick.newest_checkpoints()",
+/** The newest published checkpoint of each log that this key has signed: whoever may insert rows may insert others. */
+async function publishedCheckpoints(database: Database, key: LogKey): Promise<SignedLog[]> {
+  const rows = await database.query<{ name: string; size: string; root: Buffer; note: string }>(
+    "select name, size, root, note from tallystick.newest_checkpoints()",
   );
-  return rows.map(({ name, size, root }) => ({ log: name, size: Number(size), root }));
+  const newest = new Map<string, SignedLog>();
+  for (const { name, size, root, note } of rows) {
+    const signed = { log: name, size: Number(size), root, note };
+    if (!newest.has(name) && isSignedBy(key.publicKey, name, signed)) newest.set(name, signed);
+  }
+  return [...newest.values()];
+}
+
+interface FoundLog {
+  readonly name: string;
+  /** Null where the database has no such log. */
+  readonly log_id: number | null;
+  readonly tenant_id: string;
+  readonly current: boolean;
+  /** At the signed size; null where the log has no head of that size. */
+  readonly root: Buffer | null;
+  readonly newest_size: string;
+  readonly newest_root: Buffer;
+}
+
+/** What the database has of the logs of this installation that were signed, by name. */
+async function signedLogs(database: Database, signed: readonly SignedLog[]): Promise<Map<string, FoundLog>> {
+  const [installation] = await database.query<{ origin: string }>("select origin from tallystick.installation");
+  const ours = signed.filter(({ log }) => log.startsWith(`${installation!.origin}/`));
+  const rows = await database.query<FoundLog & Record<string, unknown>>(
+    "select name, log_id, tenant_id, current, root, newest_size, newest_root from tallystick.signed_logs($1, $2)",
+    [ours.map(({ log }) => log), ours.map(({ size }) => size)],
+  );
+  return new Map(rows.map((row) => [row.name, row]));
 }
 
 /** @returns the logs of this installation that were signed and are not in the database. */
 async function compare(database: Database, checkpoints: Checkpoints, signed: readonly SignedLog[]): Promise<string[]> {
-  const [installation] = await database.query<{ origin: string }>("select origin from tallystick.installation");
-  const ours = signed.filter(({ log }) => log.startsWith(`${installation!.origin}/`));
-  const rows = await database.query<{
-    name: string;
-    log_id: number | null;
-    tenant_id: string;
-    current: boolean;
-    root: Buffer | null;
-    newest_size: string;
-    newest_root: Buffer;
-  }>(`select name, log_id, tenant_id, current, root, newest_size, newest_root from tallystick.signed_logs($1, $2)`, [
-    ours.map(({ log }) => log),
-    ours.map(({ size }) => size),
-  ]);
-  const byName = new Map(ours.map((one) => [one.log, one]));
-  for (const { name, log_id: logId, tenant_id: tenantId, current, root, newest_size, newest_root } of rows) {
-    if (logId === null || !current) continue; // a log that has a successor is closed, whatever was wrong with it
-    const last = byName.get(name)!;
-    const newest = { size: Number(newest_size), root: newest_root };
-    checkpoints.compare({ logId, tenantId, name }, last, root === null ? newest : { size: last.size, root });
+  const found = await signedLogs(database, signed);
+  const missing: string[] = [];
+  for (const { log: name, size, root } of signed) {
+    const here = found.get(name);
+    if (here === undefined) continue; // another installation's
+    if (here.log_id === null) missing.push(name);
+    if (here.log_id === null || !here.current) continue; // a log that has a successor is closed, whatever was wrong with it
+    const log = { logId: here.log_id, tenantId: here.tenant_id, name };
+    const newest = { size: Number(here.newest_size), root: here.newest_root };
+    checkpoints.compare(log, { size, root }, here.root === null ? newest : { size, root: here.root });
   }
-  return rows.filter(({ log_id }) => log_id === null).map(({ name }) => name);
+  await refusePredecessors(database, checkpoints, missing);
+  return missing;
 }
 
-function lockMissing(lockPath: string, logs: readonly { log: string; size: number }[]): StartError {
+/** A log whose successor was signed is closed, also where the database has forgotten the successor. */
+async function refusePredecessors(
+  database: Database,
+  checkpoints: Checkpoints,
+  missing: readonly string[],
+): Promise<void> {
+  for (const name of missing) {
+    const [, slug] = /\/([a-z0-9-]+)\.\d+$/.exec(name) ?? [];
+    if (slug === undefined) continue;
+    const [current] = await database.query<{ logId: number; tenantId: string; name: string }>(
+      `select l.id as "logId", l.tenant_id as "tenantId", l.name from tallystick.logs l join tallystick.tenants t on t.id = l.tenant_id
+       where t.slug = $1 and not exists (select from tallystick.logs successor where successor.predecessor_id = l.id)`,
+      [slug],
+    );
+    if (current !== undefined) checkpoints.refuseClosed(current, name);
+  }
+}
+
+function lockBehind(lockPath: string, logs: readonly { log: string; size: number }[]): StartError {
   const [first] = logs;
   const named = `${first!.log} at size ${first!.size}${logs.length === 1 ? "" : ` and ${logs.length - 1} more`}`;
   return new StartError(
     "sign_lock",
-    `the sign-lock ${lockPath} does not know checkpoints that this database has published (${named}): put the file back, or set SIGN_LOCK_PATH to where it is. If it is lost, compare the newest checkpoint with what witnesses and holders of receipts have, and start once with SIGN_LOCK_ADOPT=true`,
+    `the sign-lock ${lockPath} does not know checkpoints that this database has published (${named}): it is missing, another server's, or an old copy. Put the right file back, or set SIGN_LOCK_PATH to where it is. If it is lost, compare the newest checkpoint with what witnesses and holders of receipts have, and start once with SIGN_LOCK_ADOPT=true`,
   );
 }

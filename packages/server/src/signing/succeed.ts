@@ -5,6 +5,7 @@
 import type { Actor } from "@tallystick/core/event";
 import { toHex } from "@tallystick/core/hex";
 import { emptyRoot } from "@tallystick/core/tree";
+import type pg from "pg";
 import type { Database } from "../db/database.ts";
 import { type AppendLimits, commitBatch, type Recorded } from "../log/append.ts";
 import { Edges } from "../log/edges.ts";
@@ -15,6 +16,7 @@ import type { Checkpoints } from "./checkpoints.ts";
 import type { Signer } from "./signer.ts";
 
 export interface Successor {
+  readonly log_id: number;
   readonly name: string;
   readonly slug: string;
   /** Name of the closed log. */
@@ -23,6 +25,14 @@ export interface Successor {
   readonly entry_id: string;
   /** The last signed checkpoint of the closed log; null where none was ever signed. */
   readonly checkpoint: string | null;
+}
+
+/** Nothing is wrong with the log that was to be closed. */
+export class HealthyLogError extends Error {
+  constructor(log: string) {
+    super(`${log} can be signed and written to: closing it cannot be undone`);
+    this.name = "HealthyLogError";
+  }
 }
 
 interface Parts {
@@ -36,13 +46,14 @@ interface Parts {
  * Opens the successor of a log. All of it is one transaction, with the closed log's lock held: nobody appends to it afterwards, and
  * nothing comes before the first entry of the new one.
  *
- * @throws {AppendError} `succeeded` where somebody has been faster.
+ * @param force also a log that can be signed and written to: closing it cannot be undone.
+ * @throws {AppendError} `succeeded` where somebody has been faster. @throws {HealthyLogError}
  * @throws {import("./append.ts").UnsettledError} where it may have been done: look at the tenant's logs.
  */
 export async function succeedLog(
   { database, checkpoints, signer, limits }: Parts,
   log: TenantLog,
-  { reason, actor }: { readonly reason: string; readonly actor: Actor },
+  { reason, actor, force }: { readonly reason: string; readonly actor: Actor; readonly force: boolean },
 ): Promise<Successor> {
   const successor = await database.write(async (transaction) => {
     const { client } = transaction;
@@ -53,18 +64,21 @@ export async function succeedLog(
     if (locked.length === 0) throw new AppendError("succeeded", `${log.name} has a successor already`);
     const found = { size: Number(locked[0]!.size), root: locked[0]!.root };
     // With the lock held the head stays what it is. Where it may not be signed, what was signed before is what there is to cite.
-    await checkpoints.sign(log).catch((error: unknown) => {
-      if (!(error instanceof AppendError && error.code === "unsignable")) throw error;
-    });
+    const isHealthy = await checkpoints.sign(log).then(
+      () => true,
+      (error: unknown) => {
+        if (!(error instanceof AppendError && error.code === "unsignable")) throw error;
+        return false;
+      },
+    );
+    if (isHealthy && !force) throw new HealthyLogError(log.name);
     const signed = await signer.last(log.name);
 
+    const next = await nextSlug(client, signer, log);
     const { rows } = await client.query<{ id: number; name: string; slug: string }>(
       `insert into tallystick.logs (tenant_id, name, slug, predecessor_id)
-       select $1, i.origin || '/' || next.slug, next.slug, $2
-       from tallystick.installation i,
-         (select $3::text || '.' || count(*) + 1 as slug from tallystick.logs where tenant_id = $1) next
-       returning id, name, slug`,
-      [log.tenantId, log.logId, log.slug],
+       select $1, origin || '/' || $3, $3, $2 from tallystick.installation returning id, name, slug`,
+      [log.tenantId, log.logId, next],
     );
     const { id: logId, name, slug } = rows[0]!;
     await client.query(
@@ -91,8 +105,28 @@ export async function succeedLog(
     const request = { logId, events: [event], partial: false };
     const { outcomes } = await commitBatch(transaction, [request], new Edges(), unchecked);
     const [recorded] = outcomes[0] as readonly Recorded[];
-    return { name, slug, predecessor: log.name, entry_id: recorded!.id, checkpoint: signed?.note ?? null };
+    return {
+      log_id: logId,
+      name,
+      slug,
+      predecessor: log.name,
+      entry_id: recorded!.id,
+      checkpoint: signed?.note ?? null,
+    };
   });
   checkpoints.close(log.logId);
   return successor;
+}
+
+/** The next of the tenant's logs: one that was never signed, also where the database has forgotten it. */
+async function nextSlug(client: pg.ClientBase, signer: Signer, log: TenantLog): Promise<string> {
+  const { rows } = await client.query<{ origin: string; count: number }>(
+    `select origin, (select count(*)::int from tallystick.logs where tenant_id = $1) as count from tallystick.installation`,
+    [log.tenantId],
+  );
+  const { origin, count } = rows[0]!;
+  for (let n = count + 1; ; n++) {
+    const slug = `${log.slug}.${n}`;
+    if ((await signer.last(`${origin}/${slug}`)) === undefined) return slug;
+  }
 }

@@ -53,7 +53,11 @@ export function exportRoutes(app: FastifyInstance, services: Services): void {
     };
     const pieces = from < to ? await evidence.open(plan) : undefined;
     if (pieces === undefined) {
-      throw new Problem(404, "not-found", "No entry that is signed matches: there is nothing to prove.");
+      throw new Problem(
+        404,
+        "not-found",
+        "No entry matches among those that the checkpoint covers: there is nothing to prove.",
+      );
     }
     reply
       .type(EVIDENCE_MEDIA_TYPE)
@@ -103,7 +107,8 @@ export function exportRoutes(app: FastifyInstance, services: Services): void {
     const kept = await checkpoints.published(log);
     if (kept !== undefined && end <= kept.size) return kept;
     try {
-      return await checkpoints.publish(log);
+      const { size } = await checkpoints.publish(log);
+      return (await checkpoints.published(log, size))!; // with the cosignatures that it may have had before
     } catch (error) {
       // A log that may not be signed any more still has what was signed before.
       if (kept !== undefined && error instanceof AppendError && error.code === "unsignable") return kept;

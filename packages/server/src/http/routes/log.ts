@@ -11,7 +11,7 @@ import { formatVerifierKey, verifierKey } from "@tallystick/core/verifier-key";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { AppendError } from "../../log/errors.ts";
 import { LogReader } from "../../log/log-reader.ts";
-import { type Successor, succeedLog } from "../../signing/succeed.ts";
+import { HealthyLogError, type Successor, succeedLog } from "../../signing/succeed.ts";
 import { jsonBody } from "../body.ts";
 import { logOf } from "../log-of.ts";
 import { Problem } from "../problem.ts";
@@ -147,9 +147,11 @@ export function logRoutes(app: FastifyInstance, services: Services, { publicLog 
   }
 
   app.get("/v1/tenants/:id/logs", { schema: listLogsSchema, config: open }, async (request) => {
+    const { signer, checkpoints } = services.signing;
     const all = await tenants.logs(request.access.log.tenantId);
-    return {
-      data: all.map(({ name, slug, size, root, predecessor, current, createdAt }) => ({
+    const data = all.map(async ({ logId, name, slug, size, root, predecessor, current, createdAt }) => {
+      const signed = await signer.last(name);
+      return {
         name,
         slug,
         size,
@@ -158,31 +160,46 @@ export function logRoutes(app: FastifyInstance, services: Services, { publicLog 
         current,
         created_at: createdAt,
         vkey: vkey(name),
-      })),
-    };
+        signed: signed === undefined ? null : { size: signed.size, root: toHex(signed.root) },
+        refused: checkpoints.refusalOf(logId)?.detail ?? null,
+      };
+    });
+    return { data: await Promise.all(data) };
   });
 
   app.post(
     "/v1/tenants/:id/log/succeed",
     { schema: succeedSchema, config: { scope: "operator", tenantInPath: true } },
     async (request, reply) => {
-      const { reason } = parseWith<{ reason: string }>(succeedSchema.body, jsonBody(request));
+      const { reason, force = false } = parseWith<{ reason: string; force?: boolean }>(
+        succeedSchema.body,
+        jsonBody(request),
+      );
       const { log, actor } = request.access;
       const { checkpoints, signer } = services.signing;
       const parts = { database, checkpoints, signer, limits: services.appendLimits };
       let successor: Successor;
       try {
-        successor = await succeedLog(parts, log, { reason, actor });
+        successor = await succeedLog(parts, log, { reason, actor, force });
       } catch (error) {
+        if (error instanceof HealthyLogError) {
+          throw new Problem(409, "conflict", `${error.message}. To close it all the same, say force (--force).`, {
+            cause: error,
+            errors: [{ path: "/force", message: "must be true for a log that nothing is wrong with" }],
+          });
+        }
         if (!(error instanceof AppendError && error.code === "succeeded")) throw error;
         throw new Problem(409, "conflict", `${error.message}: see GET /v1/tenants/${log.slug}/logs.`, { cause: error });
       } finally {
         tenants.forget(log);
       }
+      const { log_id, ...shown } = successor;
+      services.signing.publication.grew(log_id);
+      request.log.info({ log: successor.name }, `${successor.name} succeeds ${successor.predecessor}: ${reason}`);
       return reply
         .code(201)
         .header("location", `/v1/tenants/${log.slug}/logs/${successor.slug}/checkpoint`)
-        .send(successor);
+        .send(shown);
     },
   );
 }

@@ -144,7 +144,7 @@ export const listLogsSchema = {
   response: {
     200: listOf({
       type: "object",
-      required: ["name", "slug", "size", "root", "predecessor", "current", "created_at", "vkey"],
+      required: ["name", "slug", "size", "root", "predecessor", "current", "created_at", "vkey", "signed", "refused"],
       properties: {
         name: { type: "string" },
         slug: { type: "string" },
@@ -154,9 +154,15 @@ export const listLogsSchema = {
         current: { type: "boolean" },
         created_at: time,
         vkey: { type: "string" },
+        signed: {
+          type: ["object", "null"],
+          properties: { size: { type: "integer" }, root: hex },
+          description: "What was signed last, by the sign-lock",
+        },
+        refused: { type: ["string", "null"], description: "Why nothing is signed or recorded in this log" },
       },
     }),
-    ...problems(401, 403, 404),
+    ...problems(401, 403, 404, 503),
   },
 };
 
@@ -168,7 +174,14 @@ export const succeedSchema = {
   tags: ["log"],
   params: tenantPath,
   querystring: { ...strict, properties: tenantParameter },
-  body: { ...strict, required: ["reason"], properties: { reason: { type: "string", minLength: 1, maxLength: 1024 } } },
+  body: {
+    ...strict,
+    required: ["reason"],
+    properties: {
+      reason: { type: "string", minLength: 1, maxLength: 1024 },
+      force: { type: "boolean", description: "Also a log that can be signed and written to; it cannot be undone" },
+    },
+  },
   response: {
     201: {
       type: "object",
