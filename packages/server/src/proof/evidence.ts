@@ -15,7 +15,7 @@ import type { LogIdentity } from "../log/identity.ts";
 import { readOpenings } from "../log/openings.ts";
 import { Reader } from "../log/reader.ts";
 import { SYSTEM_SERVICE } from "../log/system.ts";
-import type { SignedCheckpoint } from "../signing/checkpoints.ts";
+import type { SignedCheckpoint } from "../signing/published.ts";
 import type { Signing } from "../signing/signing.ts";
 
 /** Entries read at once. Leaves have at most 64 kB each. */

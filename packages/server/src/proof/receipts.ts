@@ -13,7 +13,8 @@ import { AppendError } from "../log/errors.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import { readOpenings } from "../log/openings.ts";
 import type { TileReader } from "../log/tile-reader.ts";
-import type { Checkpoints, SignedCheckpoint } from "../signing/checkpoints.ts";
+import type { Checkpoints } from "../signing/checkpoints.ts";
+import type { SignedCheckpoint } from "../signing/published.ts";
 
 /** Entries that wait for receipts. */
 interface Waiting {

@@ -2,37 +2,18 @@
  * Checkpoints: signs committed heads, publishes them while logs grow, and refuses to sign a head that is not a continuation of what
  * was signed before (docs/spec, section 8).
  */
-import { openCheckpoint } from "@tallystick/core/checkpoint";
-import { toHex } from "@tallystick/core/hex";
 import { verifyConsistency } from "@tallystick/core/proof";
 import { consistencyProof, rootFrom } from "@tallystick/core/prover";
 import { tilesForConsistency, tilesForRoot } from "@tallystick/core/tiles";
 import { emptyRoot } from "@tallystick/core/tree";
-import { verifierKey } from "@tallystick/core/verifier-key";
 import type { Database } from "../db/database.ts";
 import { AppendError } from "../log/errors.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import type { TileReader } from "../log/tile-reader.ts";
+import { isSignedBy, keepCheckpoint, readCheckpoints, type SignedCheckpoint } from "./published.ts";
+import { type Refusal, Refusals } from "./refusals.ts";
 import { type SignedHead, sameHead } from "./sign-lock.ts";
 import { type Signer, SignerError } from "./signer.ts";
-
-/** A signed head. */
-export interface SignedCheckpoint extends SignedHead {
-  /** C2SP signed note. */
-  readonly note: string;
-}
-
-/** Why a log's head is not signed, and nothing is put on top of it. */
-export interface Refusal {
-  readonly logId: number;
-  /** Its name. */
-  readonly log: string;
-  readonly signed: SignedHead;
-  /** What the database has: at the signed size, or its newest where that is smaller. */
-  readonly found: SignedHead | undefined;
-  /** One sentence, and what to do. */
-  readonly detail: string;
-}
 
 export interface CheckpointsOptions {
   readonly database: Database;
@@ -59,36 +40,35 @@ export class Checkpoints {
   readonly #names = new Map<number, string>();
   /** What this server has committed last. */
   readonly #committed = new Map<number, SignedHead>();
-  readonly #refusals = new Map<number, Refusal>();
-  /** Those that no look at the log itself can end. */
-  readonly #closed = new Set<number>();
+  readonly #refusals: Refusals;
   readonly #signing = new Map<number, Promise<SignedCheckpoint>>();
 
   constructor(options: CheckpointsOptions) {
     this.#options = options;
+    this.#refusals = new Refusals(({ log, detail }) => options.logger.error({ log }, detail));
   }
 
   /** The logs that are refused, for whoever asks how things are. */
   get refusals(): readonly Refusal[] {
-    return [...this.#refusals.values()];
+    return this.#refusals.list();
   }
 
   refusalOf(logId: number): Refusal | undefined {
-    return this.#refusals.get(logId);
+    return this.#refusals.of(logId);
   }
 
   /** What the sign-lock says at the start: remembered, and compared with what the database has at the same size. */
   compare(log: LogIdentity, signed: SignedHead, found: SignedHead | undefined): void {
     this.#signed.set(log.logId, signed);
     this.#names.set(log.logId, log.name);
-    if (!sameHead(signed, found)) this.#refuse(log, signed, found);
+    if (!sameHead(signed, found)) this.#refusals.refuse(log, signed, found);
   }
 
   /** What was published, at the start: with the lock's own size it must have the lock's own root. */
   comparePublished(log: string, published: SignedHead): void {
     for (const [logId, signed] of this.#signed) {
       if (this.#names.get(logId) === log && signed.size === published.size && !sameHead(signed, published)) {
-        this.#refuse(
+        this.#refusals.refuse(
           { logId, name: log },
           signed,
           published,
@@ -101,8 +81,8 @@ export class Checkpoints {
   /** The log was closed, and the database has forgotten its successor. */
   refuseClosed(log: LogIdentity, successor: string): void {
     const signed = this.#signed.get(log.logId) ?? { size: 0, root: emptyRoot() };
-    this.#refuse(log, signed, undefined, `its successor ${successor} was signed, which the database does not have`);
-    this.#closed.add(log.logId);
+    const because = `its successor ${successor} was signed, which the database does not have`;
+    this.#refusals.refuse(log, signed, undefined, because, true);
   }
 
   /** Told of each head that this server has committed: the next commit finds the log as this one has left it. */
@@ -130,10 +110,9 @@ export class Checkpoints {
 
   #requireNoLess(log: Omit<LogIdentity, "tenantId">, head: SignedHead, signed: SignedHead | undefined): void {
     if (signed !== undefined && (head.size < signed.size || (head.size === signed.size && !sameHead(head, signed)))) {
-      this.#refuse(log, signed, head);
+      this.#refusals.refuse(log, signed, head);
     }
-    const refusal = this.#refusals.get(log.logId);
-    if (refusal !== undefined) throw new AppendError("unsignable", refusal.detail);
+    this.#refusals.check(log.logId);
   }
 
   /**
@@ -161,11 +140,7 @@ export class Checkpoints {
   /** As {@link sign}, and publishes it: keeps it in the database. Nothing is done for a head that was published before. */
   async publish(log: LogIdentity, atLeast = 0): Promise<SignedCheckpoint> {
     const checkpoint = await this.sign(log, atLeast);
-    await this.#options.database.query(
-      `insert into tallystick.checkpoints (log_id, size, tenant_id, root, note) values ($1, $2, $3, $4, $5)
-       on conflict do nothing`,
-      [log.logId, checkpoint.size, log.tenantId, Buffer.from(checkpoint.root), checkpoint.note],
-    );
+    await keepCheckpoint(this.#options.database, log, checkpoint);
     await this.#requirePublished(log, checkpoint);
     this.#options.onPublished?.(log, checkpoint);
     return checkpoint;
@@ -176,37 +151,19 @@ export class Checkpoints {
    * note has all the cosignatures that were kept, in the order in which they came.
    */
   async published(log: LogIdentity, size?: number, cosigned = 0): Promise<SignedCheckpoint | undefined> {
-    const rows = await this.#kept(log, size, cosigned);
+    const rows = await readCheckpoints(this.#options.database, log, size, cosigned);
     // Whoever may insert rows may insert others: what this key has not signed is not given as if it had.
     const row = rows.find((one) => isSignedBy(this.#options.publicKey, log.name, one));
     if (row === undefined) return undefined;
     return { ...row, note: row.note + row.lines.map((line) => `${line}\n`).join("") };
   }
 
-  async #kept(log: LogIdentity, size?: number, cosigned = 0): Promise<(SignedCheckpoint & { lines: string[] })[]> {
-    return this.#options.database.readLatest(log.tenantId, async (client) => {
-      const { rows } = await client.query<{ size: string; root: Buffer; note: string; lines: string[] }>(
-        `select c.size, c.root, c.note,
-           array(select line from tallystick.cosignatures s where s.log_id = c.log_id and s.size = c.size order by nth) as lines
-         from tallystick.checkpoints c
-         where c.log_id = $1 and ($2::bigint is null or c.size = $2)
-           and ($3 = 0 or c.size = (
-             select size from tallystick.cosignatures
-             where log_id = $1 and nth = $3 and ($2::bigint is null or size = $2) order by size desc limit 1
-           ))
-         order by c.size desc limit 20`,
-        [log.logId, size ?? null, cosigned],
-      );
-      return rows.map((row) => ({ ...row, size: Number(row.size) }));
-    });
-  }
-
   /** What is published at this size has to be this: also where somebody was faster. */
   async #requirePublished(log: LogIdentity, checkpoint: SignedCheckpoint): Promise<void> {
-    const [kept] = await this.#kept(log, checkpoint.size);
+    const [kept] = await readCheckpoints(this.#options.database, log, checkpoint.size);
     if (kept === undefined || kept.note === checkpoint.note) return;
     if (isSignedBy(this.#options.publicKey, log.name, kept)) {
-      throw this.#refuse(log, kept, checkpoint, "a checkpoint of another root was published at that size");
+      throw this.#refusals.refuse(log, kept, checkpoint, "a checkpoint of another root was published at that size");
     }
     this.#options.logger.error(
       { log: log.name, size: checkpoint.size },
@@ -216,15 +173,14 @@ export class Checkpoints {
 
   /** The log has a successor: nothing is asked of it any more. */
   close(logId: number): void {
-    this.#refusals.delete(logId);
+    this.#refusals.end(logId);
     this.#signed.delete(logId);
     this.#committed.delete(logId);
-    this.#closed.delete(logId);
   }
 
   async #signNewest(log: LogIdentity): Promise<SignedCheckpoint> {
     const { signer } = this.#options;
-    if (this.#closed.has(log.logId)) throw new AppendError("unsignable", this.#refusals.get(log.logId)!.detail);
+    if (this.#refusals.isFinal(log.logId)) this.#refusals.check(log.logId);
     let last = this.#signed.get(log.logId) ?? (await signer.last(log.name));
     for (let attempt = 0; attempt < SIGN_ATTEMPTS; attempt++) {
       // After what was signed last is known: signed heads are committed ones, so that this one cannot be older by mere delay.
@@ -232,7 +188,7 @@ export class Checkpoints {
       const signed = await signer.sign(log.name, head, last);
       if (signed.note !== undefined) {
         this.#signed.set(log.logId, head);
-        if (this.#refusals.delete(log.logId)) this.#options.logger.info(`${log.name} is signed again`);
+        if (this.#refusals.end(log.logId)) this.#options.logger.info(`${log.name} is signed again`);
         return { ...head, note: signed.note };
       }
       last = signed.last;
@@ -251,12 +207,12 @@ export class Checkpoints {
       );
       const head = { size: Number(rows[0]!.size), root: rows[0]!.root };
       if (last !== undefined && (head.size < last.size || (head.size === last.size && !sameHead(head, last)))) {
-        throw this.#refuse(log, last, head);
+        throw this.#refusals.refuse(log, last, head);
       }
       if (last === undefined || last.size === 0) {
         const hashes = await tiles.hashes(client, log.logId, head.size, tilesForRoot(head.size));
         if (head.root.equals(attempt(() => rootFrom(head.size, hashes)) ?? Buffer.alloc(0))) return head;
-        throw this.#refuse(log, last ?? head, head, "its stored hashes do not give the root of its head");
+        throw this.#refusals.refuse(log, last ?? head, head, "its stored hashes do not give the root of its head");
       }
       if (head.size > last.size) {
         const needed = tilesForConsistency(last.size, head.size);
@@ -264,7 +220,7 @@ export class Checkpoints {
         const proof = attempt(() => consistencyProof(last.size, head.size, hashes));
         const claim = { oldSize: last.size, newSize: head.size, oldRoot: last.root, newRoot: head.root };
         if (proof === undefined || attempt(() => verifyConsistency({ ...claim, proof })) === undefined) {
-          throw this.#refuse(
+          throw this.#refusals.refuse(
             log,
             last,
             head,
@@ -275,30 +231,6 @@ export class Checkpoints {
       return head;
     });
   }
-
-  #refuse(
-    log: Omit<LogIdentity, "tenantId">,
-    signed: SignedHead,
-    found: SignedHead | undefined,
-    because?: string,
-  ): AppendError {
-    const reason =
-      because ??
-      (found === undefined
-        ? `the database has no head of size ${signed.size}`
-        : found.size < signed.size
-          ? `the database has only ${found.size} entries`
-          : found.size > signed.size
-            ? "the database has no head of that size, and a newer one"
-            : "the database has another root at that size");
-    const detail =
-      `${log.name} was signed at size ${signed.size} with root ${toHex(signed.root)}, and ${reason}` +
-      `${found === undefined ? "" : ` (${found.size}, ${toHex(found.root)})`}: a backup was restored, or entries were cut off or changed. ` +
-      'Nothing is signed and nothing recorded in this log. Put the right database back, or open a successor with "tallystick log succeed --reason ..."; see docs/runbook.md';
-    if (!this.#refusals.has(log.logId)) this.#options.logger.error({ log: log.name }, detail);
-    this.#refusals.set(log.logId, { logId: log.logId, log: log.name, signed, found, detail });
-    return new AppendError("unsignable", detail);
-  }
 }
 
 /** Undefined where hashes are missing or do not fit: what that means, the caller says. */
@@ -308,14 +240,4 @@ function attempt<T>(prove: () => T): T | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Whether the log key has signed just this, as a checkpoint of the log. */
-export function isSignedBy(publicKey: Uint8Array, log: string, { size, root, note }: SignedCheckpoint): boolean {
-  return (
-    attempt(() => {
-      const opened = openCheckpoint(note, verifierKey(log, publicKey), log);
-      return sameHead(opened, { size, root });
-    }) ?? false
-  );
 }

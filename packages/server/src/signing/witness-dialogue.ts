@@ -2,7 +2,7 @@
  * From a published checkpoint to a witness's cosignature: tells it what it does not know yet, with the proof from what it does.
  */
 import { toHex } from "@tallystick/core/hex";
-import type { SignedCheckpoint } from "./checkpoints.ts";
+import type { SignedCheckpoint } from "./published.ts";
 import { type CosignRequest, type WitnessAnswer, WitnessFault } from "./witness-request.ts";
 
 /** A checkpoint that a witness has cosigned. */

@@ -3,7 +3,7 @@
  */
 import { identity } from "@tallystick/core/note";
 import type { LogIdentity } from "../log/identity.ts";
-import type { SignedCheckpoint } from "./checkpoints.ts";
+import type { SignedCheckpoint } from "./published.ts";
 import { type Cosigned, type Dialogue, haveCosigned } from "./witness-dialogue.ts";
 import { askWitness, type WitnessAddress, WitnessFault } from "./witness-request.ts";
 

@@ -10,7 +10,7 @@ import { AppendError } from "../log/errors.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import type { LogReader } from "../log/log-reader.ts";
 import { Turns } from "../turns.ts";
-import type { SignedCheckpoint } from "./checkpoints.ts";
+import type { SignedCheckpoint } from "./published.ts";
 import type { Cosigned } from "./witness-dialogue.ts";
 import { WitnessLink, type WitnessLogger, type WitnessStatus } from "./witness-link.ts";
 import type { WitnessAddress } from "./witness-request.ts";

@@ -9,7 +9,7 @@ import { AppendError } from "../../log/errors.ts";
 import type { Filter } from "../../log/filter.ts";
 import type { LogIdentity } from "../../log/identity.ts";
 import { EvidenceReader, isRange } from "../../proof/evidence.ts";
-import type { SignedCheckpoint } from "../../signing/checkpoints.ts";
+import type { SignedCheckpoint } from "../../signing/published.ts";
 import { logOf } from "../log-of.ts";
 import { Problem } from "../problem.ts";
 import { parseListQuery } from "../query.ts";
