@@ -4,6 +4,7 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { createServer as createWebServer } from "node:http";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { EVIDENCE_MEDIA_TYPE } from "@tallystick/core/evidence";
 import type { EvidenceReport } from "@tallystick/core/evidence-report";
 import { EvidenceVerifier } from "@tallystick/core/evidence-verify";
@@ -62,6 +63,30 @@ async function exported(name: string, ...args: string[]): Promise<string> {
 }
 
 describe("export", () => {
+  test("leaves nothing behind when it is interrupted", async () => {
+    // Answers, and goes on for ever.
+    const endless = createWebServer((_request, response) => {
+      response.writeHead(200, { "content-type": "application/vnd.tallystick.evidence+ndjson" });
+      response.write("{");
+    });
+    await once(endless.listen(0, "127.0.0.1"), "listening");
+    const { port } = endless.address() as AddressInfo;
+    const server = ["--server", `http://127.0.0.1:${port}`, "--api-key", "tally_0123456789abcdef"];
+    for (const [signal, code] of [
+      ["SIGINT", 130],
+      ["SIGTERM", 143],
+    ] as const) {
+      const place = await temporaryDirectory();
+      const program = start(["export", "--evidence", "-o", join(place, "out"), ...server], {}, place);
+      while (!(await readdir(place)).some((name) => name.includes("partial"))) await turn();
+      program.child.kill(signal);
+      expect((await program.ended).code).toBe(code);
+      expect(await readdir(place)).toEqual([]);
+    }
+    endless.closeAllConnections();
+    endless.close();
+  });
+
   test("writes a file, says what it proves and how to check it; that command works with a key from elsewhere", async () => {
     const { code, stdout, stderr } = await exportTo("all.evidence.ndjson");
     expect(stderr).toBe("");

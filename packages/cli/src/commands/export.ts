@@ -2,8 +2,9 @@
  * `tallystick export`: entries and their proofs in one file.
  */
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { type FileHandle, link, open, rename, rm } from "node:fs/promises";
+import { constants } from "node:os";
 import type { EvidenceObstacle, EvidenceReport } from "@tallystick/core/evidence-report";
 import { EvidenceVerifier } from "@tallystick/core/evidence-verify";
 import { loadConfig } from "@tallystick/server/config";
@@ -104,6 +105,8 @@ function parametersOf(options: Options): URLSearchParams {
   return parameters;
 }
 
+const INTERRUPTS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
 /**
  * Writes under another name, and gives it its own when all is there: no reader takes a part for the whole.
  * @throws {CliError} where there is a file of that name which is not to be written over.
@@ -115,6 +118,11 @@ async function writeFile<Result>(
 ): Promise<Result> {
   const partial = `${path}.${randomBytes(4).toString("hex")}.partial`;
   const file = await open(partial, "wx");
+  const interrupted = (signal: NodeJS.Signals) => {
+    rmSync(partial, { force: true });
+    process.exit(128 + constants.signals[signal]);
+  };
+  for (const signal of INTERRUPTS) process.once(signal, interrupted);
   try {
     let result: Result;
     try {
@@ -127,6 +135,7 @@ async function writeFile<Result>(
     else await claim(partial, path);
     return result;
   } finally {
+    for (const signal of INTERRUPTS) process.off(signal, interrupted);
     await rm(partial, { force: true });
   }
 }
