@@ -1,5 +1,6 @@
 /**
- * The history of publishers' keys in an evidence file: entries of the log, and of the logs before it, each with a proof of its own.
+ * The history of publishers' keys in an evidence file: the server's own entries in the log, and in the logs before it, each with a proof
+ * of its own. They are one chain, service `tallystick`, so that one that is left out between two others is seen.
  */
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import type { EvidenceKeyChange, EvidencePredecessor } from "./evidence.ts";
@@ -8,7 +9,7 @@ import { readLeaf } from "./evidence-entry.ts";
 import type { EvidenceFindings } from "./evidence-findings.ts";
 import { alteration, provesPlace } from "./evidence-place.ts";
 import { toHex } from "./hex.ts";
-import type { Leaf } from "./leaf.ts";
+import { type Leaf, NO_PREVIOUS } from "./leaf.ts";
 import { PublisherError } from "./publisher-error.ts";
 import { applyKeyChange, isKeyChange, type PublisherKey, SYSTEM_SERVICE, succeeding } from "./publisher-keys.ts";
 import { leafHash } from "./tree.ts";
@@ -17,14 +18,32 @@ import { parseVerifierKey, verifierKey } from "./verifier-key.ts";
 const SUCCEEDED = "tallystick.log.succeeded";
 const KIND = "key_history";
 
+/** A log of which the file has the server's own entries. */
+interface HistoryLog {
+  readonly name: string;
+  readonly checkpoint: Checkpoint | undefined;
+  /** The chain of service `tallystick`, as far as it was followed. */
+  next: number;
+  prev: string;
+  /** Position of its newest entry; -1 before the first. */
+  lastSeq: number;
+  gapless: boolean;
+  /** Whether its first entry says that there was a log before. */
+  succeeds: boolean;
+}
+
 export class EvidenceHistory {
   readonly #findings: EvidenceFindings;
   readonly #head: EvidenceHead | undefined;
   /** Oldest first; the file's own log is the last one. */
-  readonly #logs: { readonly name: string; readonly checkpoint: Checkpoint | undefined }[];
-  /** Which of them the history has come to; -1 before its first line. */
+  readonly #logs: HistoryLog[];
+  /** Leaf hashes of the history's entries of the file's own log. */
+  readonly #own = new Set<string>();
+  /** Which log the history has come to; -1 before its first line. */
   #at = -1;
-  #lastSeq = -1;
+  /** Whether a line went by whose place in its chain is not known. */
+  #lost = false;
+  #uncited: string | undefined;
   #keys = new Map<string, PublisherKey>();
   #changes = 0;
 
@@ -32,7 +51,7 @@ export class EvidenceHistory {
   constructor(log: string, head: EvidenceHead | undefined, findings: EvidenceFindings) {
     this.#head = head;
     this.#findings = findings;
-    this.#logs = [{ name: log, checkpoint: head?.checkpoint }];
+    this.#logs = [historyLog(log, head?.checkpoint)];
   }
 
   /** Changes that were proved. */
@@ -46,20 +65,22 @@ export class EvidenceHistory {
     return this.#keys;
   }
 
+  /**
+   * Why nothing follows from the keys of the logs before, where one is shown as of less than its successor cites: nothing shows that
+   * it is the log that is cited.
+   */
+  get uncited(): string | undefined {
+    return this.#uncited;
+  }
+
   /** Takes a line that leads to the log before. */
   addPredecessor(line: EvidencePredecessor): void {
     const { name, checkpoint } = this.#logs[0]!;
     const leaf = this.#read(line);
     if (leaf === undefined) return;
-    const { seq, id, service, event } = leaf;
+    const { seq, id, event } = leaf;
     const before = event.metadata?.predecessor;
-    if (
-      leaf.log !== name ||
-      seq !== 0 ||
-      service.id !== SYSTEM_SERVICE ||
-      event.action !== SUCCEEDED ||
-      typeof before !== "string"
-    ) {
+    if (leaf.log !== name || !isSuccession(leaf) || typeof before !== "string") {
       this.#findings.find({
         seq,
         id,
@@ -70,26 +91,36 @@ export class EvidenceHistory {
     }
     if (!provesPlace(checkpoint, line, { seq, id, kind: KIND }, this.#findings)) return;
     const signed = this.#checkpointOf(before, line.checkpoint);
-    if (signed !== undefined) this.#logs.unshift({ name: before, checkpoint: signed });
+    if (signed === undefined || !this.#isCited(leaf, signed)) return;
+    this.#logs.unshift(historyLog(before, signed));
   }
 
-  /** Takes a change of a key: entries of one log in its order, oldest log first. */
+  /** Takes an entry of the server's own: those of one log in its order, oldest log first. */
   add(line: EvidenceKeyChange): void {
     const leaf = this.#read(line);
-    if (leaf === undefined) return;
-    const { seq, id } = leaf;
-    const index = this.#logs.findIndex(({ name }) => name === leaf.log);
-    if (index < 0 || !isKeyChange(leaf)) {
-      this.#findings.find({ seq, id, kind: KIND, detail: "the entry is no change of a publisher's key by the server" });
+    if (leaf === undefined) {
+      this.#lost = true;
       return;
     }
-    if (index < this.#at || (index === this.#at && seq <= this.#lastSeq)) {
+    const { seq, id, service } = leaf;
+    const index = this.#logs.findIndex(({ name }) => name === leaf.log);
+    const log = this.#logs[index];
+    if (log === undefined || service.id !== SYSTEM_SERVICE) {
+      this.#findings.find({ seq, id, kind: KIND, detail: "the entry is none of the server's own" });
+      return;
+    }
+    if (index < this.#at || seq <= log.lastSeq) {
       this.#findings.find({ seq, id, kind: KIND, field: "seq", detail: "the history of keys is not in its order" });
       return;
     }
-    if (!provesPlace(this.#logs[index]!.checkpoint, line, { seq, id, kind: KIND }, this.#findings)) return;
+    if (!provesPlace(log.checkpoint, line, { seq, id, kind: KIND }, this.#findings)) {
+      this.#lost = true;
+      return;
+    }
     this.#goTo(index);
-    this.#lastSeq = seq;
+    this.#follow(log, leaf, line.leafHash);
+    if (index === this.#logs.length - 1) this.#own.add(line.leafHash);
+    if (!isKeyChange(leaf)) return;
     try {
       applyKeyChange(this.#keys, leaf);
       this.#changes += 1;
@@ -99,11 +130,68 @@ export class EvidenceHistory {
     }
   }
 
-  #goTo(index: number): void {
-    for (; this.#at < index; this.#at++) {
-      this.#keys = succeeding(this.#keys);
-      this.#lastSeq = -1;
+  /** Takes an entry of the file itself, which the history must have where it is the server's own. */
+  requireKnown({ seq, id, service }: Leaf, hash: string): void {
+    if (service.id !== SYSTEM_SERVICE || this.#own.has(hash)) return;
+    const detail = "the entry is one of the server's own, and the history of keys in this file leaves it out";
+    this.#findings.find({ seq, id, kind: KIND, detail });
+  }
+
+  /**
+   * The position of the file's own log below which no change of a key can have been left out; 0 where nothing shows that. `complete`:
+   * the positions of which the file has every entry.
+   */
+  knownBelow(complete: { readonly from: number; readonly to: number } | undefined): number {
+    const own = this.#logs.at(-1)!;
+    const earlier = this.#logs.slice(0, -1);
+    // Of a log before, its whole end counts: behind the last entry of the chain there may be another.
+    if (earlier.some(({ lastSeq, checkpoint }) => lastSeq + 1 !== checkpoint?.size)) return 0;
+    if (this.#logs[0]!.succeeds || this.#uncited !== undefined) return 0;
+    if (this.#lost || this.#logs.some(({ gapless }) => !gapless)) return 0;
+    const followed = own.lastSeq + 1;
+    return complete !== undefined && complete.from <= followed ? Math.max(followed, complete.to) : followed;
+  }
+
+  #follow(log: HistoryLog, leaf: Leaf, hash: string): void {
+    const { seq, id, service } = leaf;
+    const place = { seq, id, kind: KIND } as const;
+    if (!this.#lost && service.seq !== log.next) {
+      const facts = { field: "service.seq", stored: `${service.seq}`, expected: `${log.next}` };
+      const detail = "the history of keys has a gap: entries of the server's own before this one were left out";
+      this.#findings.find({ ...place, ...facts, detail });
+      log.gapless = false;
+    } else if (!this.#lost && service.prev !== log.prev) {
+      const facts = { field: "service.prev", stored: service.prev, expected: log.prev };
+      const detail = "the entry does not follow on the one before it in the history of keys";
+      this.#findings.find({ ...place, ...facts, detail });
+      log.gapless = false;
     }
+    // What was lost stays a gap: it was reported where it was.
+    if (this.#lost) log.gapless = false;
+    this.#lost = false;
+    if (isSuccession(leaf)) log.succeeds = true;
+    log.next = service.seq + 1;
+    log.prev = hash;
+    log.lastSeq = seq;
+  }
+
+  #goTo(index: number): void {
+    for (; this.#at < index; this.#at++) this.#keys = succeeding(this.#keys);
+  }
+
+  /** Whether a checkpoint of the log before may stand for the one that this log's first entry cites. */
+  #isCited({ seq, id, event }: Leaf, { origin, size, root }: Checkpoint): boolean {
+    const cited = event.metadata?.signed as { size?: unknown; root?: unknown } | null | undefined;
+    const stored = `${size} ${toHex(root)}`;
+    const expected = `${cited?.size} ${cited?.root}`;
+    if (stored === expected) return true;
+    if (typeof cited?.size === "number" && size < cited.size) {
+      this.#uncited ??= `${origin} is shown as of ${size} entries, and its successor cites it as of ${cited.size}`;
+      return true;
+    }
+    const detail = `the checkpoint of ${origin} is not the one that its successor cites`;
+    this.#findings.find({ seq, id, kind: KIND, field: "event/metadata/signed", stored, expected, detail });
+    return false;
   }
 
   /** The checkpoint of another log of the same key. */
@@ -128,7 +216,7 @@ export class EvidenceHistory {
       return undefined;
     }
     if (leaf === undefined) {
-      this.#findings.obstruct("newer", "a change of a publisher's key is of a version whose meaning is not known here");
+      this.#findings.obstruct("newer", "an entry of the server's own is of a version whose meaning is not known here");
       return undefined;
     }
     const hash = toHex(leafHash(text));
@@ -136,6 +224,14 @@ export class EvidenceHistory {
     this.#findings.find({ seq: leaf.seq, id: leaf.id, kind: KIND, ...alteration(hash, stated) });
     return undefined;
   }
+}
+
+function historyLog(name: string, checkpoint: Checkpoint | undefined): HistoryLog {
+  return { name, checkpoint, next: 0, prev: NO_PREVIOUS, lastSeq: -1, gapless: true, succeeds: false };
+}
+
+function isSuccession({ seq, service, event }: Leaf): boolean {
+  return seq === 0 && service.id === SYSTEM_SERVICE && event.action === SUCCEEDED;
 }
 
 /** What a publisher's error names, as a finding does. */

@@ -58,6 +58,8 @@ export interface EvidenceObstacle {
     | "cosignature_time"
     /** A publisher's key is not in the file. */
     | "unknown_key"
+    /** A log before, whose keys sign what is here, is not shown to be the one that its successor cites. */
+    | "predecessor"
     /** Only the file says whose key it is checked by. Of `tallystick verify`: `good` by the file's own key is not enough for it. */
     | "whose_key";
   readonly detail: string;
@@ -113,4 +115,6 @@ export interface EvidenceReport {
   };
   /** Proved changes of publishers' keys. */
   readonly keyChanges: number;
+  /** Whether no change of a key that came before an entry which it signed, such as its revocation, can have been left out. */
+  readonly keysComplete: boolean;
 }

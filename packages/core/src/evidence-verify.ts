@@ -1,6 +1,6 @@
 /**
  * The check of an evidence file: pure but for the clock, unless it is told the time; and in memory that does not grow with the file, but with the number of services and of
- * publishers' keys in it.
+ * the server's own entries, such as those about publishers' keys.
  */
 import { sha256Stream } from "#sha256-stream";
 import {
@@ -25,6 +25,7 @@ import type { Leaf } from "./leaf.ts";
 import { LineSplitter } from "./line-splitter.ts";
 import { verifyPublisher } from "./publisher.ts";
 import { PublisherError } from "./publisher-error.ts";
+import { isInherited } from "./publisher-keys.ts";
 import { leafHash } from "./tree.ts";
 
 /** Longer than any line can be whose leaf is one: what is longer is refused before it fills memory. */
@@ -81,6 +82,8 @@ export class EvidenceVerifier {
   #places: EvidencePlaces | undefined;
   readonly #signatures = { valid: 0, erased: 0, unchecked: 0, keys: {} as Record<string, number> };
   #history: EvidenceHistory | undefined;
+  /** Of the last signature that holds. */
+  #lastSigned = -1;
   /** Whether an entry was there of which nothing could be counted. */
   #uncounted = false;
   /** What entries were asked for. */
@@ -141,6 +144,7 @@ export class EvidenceVerifier {
       erased: this.#counts.erased,
       signatures: this.#signatures,
       keyChanges: this.#history?.changes ?? 0,
+      keysComplete: this.#keysComplete(),
     };
   }
 
@@ -261,6 +265,7 @@ export class EvidenceVerifier {
       gapless: selection.kind === "range" || this.#isOneService(),
     });
     if (broken !== undefined) find(broken);
+    this.#history!.requireKnown(leaf, line.leafHash);
     if (this.#filter !== undefined && !matches(this.#filter, opened, true)) {
       find({ kind: "selection", detail: "the entry is not one that was asked for" });
     }
@@ -304,8 +309,16 @@ export class EvidenceVerifier {
     try {
       const state = verifyPublisher(opened, keys);
       if (state === "unsigned") return;
+      const { uncited } = this.#history!;
+      if (state === "valid" && uncited !== undefined && isInherited(keys.get(keyId as string)!)) {
+        this.#signatures.unchecked += 1;
+        this.#found.obstruct("predecessor", `of the key ${keyId} a log before tells, and ${uncited}`);
+        return;
+      }
       this.#signatures[state] += 1;
-      if (state === "valid") this.#signatures.keys[keyId as string] = (this.#signatures.keys[keyId as string] ?? 0) + 1;
+      if (state !== "valid") return;
+      this.#signatures.keys[keyId as string] = (this.#signatures.keys[keyId as string] ?? 0) + 1;
+      this.#lastSigned = seq;
     } catch (error) {
       if (!(error instanceof PublisherError)) throw error;
       const detail = `the publisher's signature does not hold: ${error.message}`;
@@ -326,6 +339,13 @@ export class EvidenceVerifier {
       const facts = { field, stored: `${manifest[field]}`, expected: `${this.#counts[field]}` };
       this.#found.find({ kind: "manifest", ...facts, detail: "the file does not hold what its manifest says" });
     }
+  }
+
+  /** Whether nothing that happened to a key before an entry that it signed can have been left out of the file. */
+  #keysComplete(): boolean {
+    const { from, to } = this.#header?.selection ?? { from: 0, to: 0 };
+    const whole = this.#places?.complete ? { from, to } : undefined;
+    return (this.#history?.knownBelow(whole) ?? 0) >= this.#lastSigned;
   }
 
   /** Whether the filter lets all entries of one service through, so that its chain shows what is missing. */

@@ -112,7 +112,7 @@ function provedBy(report: EvidenceReport): string[] {
   if (signatures.valid > 0) {
     const keys = Object.keys(signatures.keys).join(", ");
     proved.push(
-      `${count(signatures.valid, "entry was", "entries were")} signed by the program that published ${signatures.valid === 1 ? "it" : "them"} (${keys}), with a key that was valid then.`,
+      `${count(signatures.valid, "entry was", "entries were")} signed by the program that published ${signatures.valid === 1 ? "it" : "them"} (${keys}), ${report.keysComplete ? "with a key that was valid then" : "by what this file tells of its keys"}.`,
     );
   }
   return proved;
@@ -153,6 +153,11 @@ function notProvedBy(report: EvidenceReport): string[] {
   if (signatures.erased > 0) {
     open.push(
       `${count(signatures.erased, "publisher's signature was", "publishers' signatures were")} erased together with a personal value.`,
+    );
+  }
+  if (signatures.valid > 0 && !report.keysComplete) {
+    open.push(
+      "That the history of the publishers' keys is complete, so that the keys were valid then: a revocation or another change could have been left out of the file.",
     );
   }
   const signed = signatures.valid + signatures.erased + signatures.unchecked;

@@ -75,7 +75,10 @@ export interface EvidencePredecessor extends LeafLine {
   readonly checkpoint: string;
 }
 
-/** A change of a publisher's key: an entry of the service `tallystick`, wherever it stands in its log. Oldest log first. */
+/**
+ * An entry of the service `tallystick`, wherever it stands in its log: all of them, from the first of its chain on, those that tell of
+ * publishers' keys among them. Oldest log first.
+ */
 export interface EvidenceKeyChange extends LeafLine {
   readonly kind: "key_history";
   readonly proof: readonly Uint8Array[];
@@ -161,7 +164,7 @@ export class EvidenceWriter {
     return this.#hashed({ kind: "predecessor", ...proved, checkpoint });
   }
 
-  /** A change of a publisher's key, with its leaf's hash. */
+  /** An entry of the server's own, with its leaf's hash. */
   keyChange(leaf: string, hash: Uint8Array, proof: readonly Uint8Array[]): string {
     return this.#hashed({ kind: "key_history", leaf, leaf_hash: toHex(hash), proof: proof.map(toBase64) });
   }

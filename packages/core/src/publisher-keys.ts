@@ -75,6 +75,11 @@ export function succeeding(earlier: PublisherKeyHistory | undefined): Map<string
   return keys;
 }
 
+/** Whether an earlier log told of the key. */
+export function isInherited({ changes }: PublisherKey): boolean {
+  return changes[0]!.seq < 0;
+}
+
 /** Adds one change; see {@link publisherKeysOf}. Nothing is changed where it throws. */
 export function applyKeyChange(keys: Map<string, PublisherKey>, { seq, event }: Leaf): void {
   const facts = event.metadata ?? {};

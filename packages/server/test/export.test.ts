@@ -180,6 +180,38 @@ describe("evidence of signed entries", () => {
     expect(findings[0]).toMatchObject({ kind: "key_history", field: "leaf_hash" });
   });
 
+  test("has every change of a key, though somebody hides one from the search", async () => {
+    const { slug, api: reader, check } = await newTenant();
+    const { api, publisher } = await newPublisher(slug);
+    await api.record(publisher.signed(order()));
+    await api.record(order());
+    const revoked = await api.post<{ entry: { seq: number } }>(
+      `/v1/admin/keys/${encodeURIComponent(publisher.keyId)}/revoke`,
+      { reason: "stolen" },
+    );
+    expect(revoked.status, revoked.text).toBe(200);
+    await api.record(order());
+    const log = (await database.tenants.find(slug))!;
+    const hide = "update tallystick.entries set terms = '{}' where log_id = $1 and seq = $2";
+    expect(await database.tamper(hide, [log.logId, revoked.body.entry.seq])).toBe(1);
+    for (const parameters of [{}, { from_seq: "1" }, { service_id: "orders" }]) {
+      const { text } = await evidence(reader, parameters);
+      expect(text.match(/"kind":"key_history"/g)).toHaveLength(2);
+      const report = await check(text);
+      expect(report).toMatchObject({ verdict: "good", signatures: { valid: 1 }, keyChanges: 2, keysComplete: true });
+    }
+    // The end of the chain and what says how long it is: only an entry that is in the file as well shows that.
+    const forget = "delete from tallystick.service_heads where log_id = $1 and service_id = 'tallystick' and seq = 1";
+    expect(await database.tamper(forget, [log.logId])).toBe(1);
+    const whole = await check((await evidence(reader)).text);
+    expect(whole).toMatchObject({
+      verdict: "tampered",
+      findings: [{ seq: revoked.body.entry.seq, kind: "key_history" }],
+    });
+    const part = await check((await evidence(reader, { service_id: "orders", to_seq: "2" })).text);
+    expect(part).toMatchObject({ verdict: "good", keyChanges: 1, keysComplete: true });
+  });
+
   test("in a successor's log, takes the keys' history from the logs before", async () => {
     const { slug, api: reader, check } = await newTenant();
     const { api, publisher } = await newPublisher(slug);
@@ -192,11 +224,13 @@ describe("evidence of signed entries", () => {
     await api.record(publisher.signed(order()));
     const { text } = await evidence(reader);
     expect(text.match(/"kind":"predecessor"/g)).toHaveLength(2);
+    expect(text.match(/"kind":"key_history"/g)).toHaveLength(3); // the registration, and two successions
     expect(await check(text)).toMatchObject({
       verdict: "good",
       entries: 2,
       signatures: { valid: 1, keys: { "orders:v1": 1 } },
       keyChanges: 1,
+      keysComplete: false, // of the logs before, what came behind their last entries of the server's own is not shown
     });
     const lines = text.split("\n");
     lines.splice(1, 1);

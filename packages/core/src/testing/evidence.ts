@@ -9,7 +9,10 @@ import type { Event } from "../event.ts";
 import { type EvidenceSelection, EvidenceWriter } from "../evidence.ts";
 import { toHex } from "../hex.ts";
 import { leafText, NO_PREVIOUS } from "../leaf.ts";
+import type { NoteSigner } from "../note.ts";
 import { type HashReader, inclusionProof } from "../prover.ts";
+import type { Publisher } from "../publisher.ts";
+import { SYSTEM_SERVICE } from "../publisher-keys.ts";
 import { rangeProof } from "../range-proof.ts";
 import { sha256 } from "../sha256.ts";
 import { leafHash, rootOf } from "../tree.ts";
@@ -21,16 +24,23 @@ export const LOG = "example.com/acme";
 export class SmallLog {
   readonly leaves: { leaf: string; openings: Opening[] }[] = [];
   readonly hashes: Uint8Array[] = [];
-  readonly signer = noteSigner(LOG, sha256("the log's key"));
-  readonly verifierKey = formatVerifierKey(this.signer.key);
+  /** Positions of the server's own entries. */
+  readonly system: number[] = [];
+  readonly name: string;
+  readonly signer: NoteSigner;
+  readonly verifierKey: string;
   readonly #chains = new Map<string, { seq: number; prev: string }>();
 
-  constructor(events: readonly Event[] = []) {
+  constructor(events: readonly Event[] = [], name = LOG) {
+    this.name = name;
+    this.signer = noteSigner(name, sha256("the log's key"));
+    this.verifierKey = formatVerifierKey(this.signer.key);
     for (const event of events) this.append(event);
   }
 
-  append(event: Event, service = event.service_id ?? "default"): void {
+  append(event: Event, service = event.service_id ?? "default", publisher?: Publisher): void {
     const seq = this.leaves.length;
+    if (service === SYSTEM_SERVICE) this.system.push(seq);
     let salts = 0;
     const committed = commitEvent(event, () => sha256(`salt ${seq} ${salts++}`).subarray(0, 16));
     const { seq: serviceSeq, prev } = this.#chains.get(service) ?? { seq: 0, prev: NO_PREVIOUS };
@@ -41,7 +51,7 @@ export class SmallLog {
       .replace(/^(.{8})/, "$1-")}-7${toHex(sha256(`id ${seq}`)).replace(/^(.{3})(.{3})(.{12}).*/, "$1-8$2-$3")}`;
     const leaf = leafText(
       {
-        log: LOG,
+        log: this.name,
         seq,
         id,
         recordedAt: new Date(at).toISOString().replace("Z", "000Z"),
@@ -50,9 +60,17 @@ export class SmallLog {
         prev,
       },
       canonicalize(committed.event as never),
+      publisher && canonicalize(publisher),
     );
     this.push(leaf, committed.openings);
     this.#chains.set(service, { seq: serviceSeq + 1, prev: toHex(this.hashes.at(-1)!) });
+  }
+
+  /** The server's entry that says that this log goes on for another, as of this size of it. */
+  succeed(before: SmallLog, size = before.leaves.length): void {
+    const root = toHex(rootOf(before.hashes.slice(0, size)));
+    const metadata = { predecessor: before.name, signed: { size, root } };
+    this.append({ action: "tallystick.log.succeeded", actor: { id: "operator" }, metadata }, SYSTEM_SERVICE);
   }
 
   /** Any bytes as the next leaf: what only the holder of the log's key can do. */
@@ -66,9 +84,10 @@ export class SmallLog {
     entry.openings = entry.openings.filter((opening) => opening.pointer !== pointer);
   }
 
-  /** The newest checkpoint, cosigned. */
-  checkpoint(witnesses: readonly { by: Cosigner; time: number }[] = []): string {
-    const note = signCheckpoint({ origin: LOG, size: this.leaves.length, root: rootOf(this.hashes) }, [this.signer]);
+  /** The newest checkpoint, cosigned, or the one of a size. */
+  checkpoint(witnesses: readonly { by: Cosigner; time: number }[] = [], size = this.leaves.length): string {
+    const root = rootOf(this.hashes.slice(0, size));
+    const note = signCheckpoint({ origin: this.name, size, root }, [this.signer]);
     const { text } = { text: note.slice(0, note.lastIndexOf("\n\n") + 1) };
     return witnesses.reduce((signed, { by, time }) => addSignature(signed, by.cosign(text, time)), note);
   }
@@ -82,15 +101,21 @@ export class SmallLog {
       filter?: Readonly<Record<string, string>>;
       witnesses?: readonly { by: Cosigner; time: number }[];
       witnessKeys?: readonly string[];
+      /** Positions of the server's own entries that are told of; all unless given. */
+      history?: readonly number[];
+      /** The log before, whose history goes on in this one, and its size then; all of it unless given. */
+      before?: SmallLog;
+      beforeSize?: number;
     } = {},
   ): string {
     const { from = 0, to = this.leaves.length, only, filter = {}, witnesses, witnessKeys = [] } = options;
+    const { history = this.system, before, beforeSize = before?.leaves.length } = options;
     const selection: EvidenceSelection =
       only === undefined ? { kind: "range", from, to, asked: {} } : { kind: "filter", from, to, filter };
     const writer = new EvidenceWriter();
     const treeSize = this.leaves.length;
     const header = writer.header({
-      log: LOG,
+      log: this.name,
       verifierKey: this.verifierKey,
       witnessKeys,
       checkpoint: this.checkpoint(witnesses),
@@ -99,12 +124,27 @@ export class SmallLog {
       createdAt: "2026-02-01T00:00:00.000000Z",
       generator: "test",
     });
+    const lines = [header];
+    if (before !== undefined) {
+      const note = before.checkpoint([], beforeSize);
+      lines.push(
+        writer.predecessor(this.leaves[0]!.leaf, this.hashes[0]!, inclusionProof(0, treeSize, this.#read), note),
+      );
+      for (const seq of before.system) {
+        if (seq < beforeSize!) lines.push(before.#historyLine(writer, seq, beforeSize!));
+      }
+    }
+    for (const seq of history) lines.push(this.#historyLine(writer, seq, treeSize));
     const positions = only ?? Array.from({ length: to - from }, (_, i) => from + i);
-    const entries = positions.map((seq) => {
+    for (const seq of positions) {
       const { leaf, openings } = this.leaves[seq]!;
-      return writer.entry(leaf, this.hashes[seq]!, openings, only && inclusionProof(seq, treeSize, this.#read));
-    });
-    return header + entries.join("") + writer.manifest();
+      lines.push(writer.entry(leaf, this.hashes[seq]!, openings, only && inclusionProof(seq, treeSize, this.#read)));
+    }
+    return lines.join("") + writer.manifest();
+  }
+
+  #historyLine(writer: EvidenceWriter, seq: number, treeSize: number): string {
+    return writer.keyChange(this.leaves[seq]!.leaf, this.hashes[seq]!, inclusionProof(seq, treeSize, this.#read));
   }
 
   readonly #read: HashReader = (height, index) =>

@@ -5,11 +5,14 @@
 import type { Opening } from "@tallystick/core/commitment";
 import { type EvidenceSelection, EvidenceWriter } from "@tallystick/core/evidence";
 import { EQUALITY_FIELDS, type Filter } from "@tallystick/core/filter";
+import { type Leaf, LeafError, parseLeaf } from "@tallystick/core/leaf";
 import { inclusionProof } from "@tallystick/core/prover";
+import { isKeyChange } from "@tallystick/core/publisher-keys";
 import { type RangeProof, rangeProof } from "@tallystick/core/range-proof";
 import { tilesForInclusion, tilesForRange } from "@tallystick/core/tiles";
 import { formatVerifierKey, verifierKey } from "@tallystick/core/verifier-key";
 import type { Database } from "../db/database.ts";
+import { termHash } from "../log/columns.ts";
 import { AppendError } from "../log/errors.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import { readOpenings } from "../log/openings.ts";
@@ -22,6 +25,8 @@ import type { Signing } from "../signing/signing.ts";
 const BATCH = 250;
 /** Positions that one search goes over: with few matches a longer one could take longer than a query may. */
 const SEARCH_SPAN = 4 * 65_536;
+/** Positions whose leaves, of 64 kB at most, are looked at in one query. */
+const SCAN_SPAN = 16_384;
 /** Text that is handed on at once. */
 const PIECE_CHARACTERS = 65_536;
 
@@ -48,6 +53,32 @@ interface EvidenceRow {
   readonly openings: readonly Opening[];
   readonly proof?: readonly Uint8Array[];
 }
+
+/** A checkpoint to prove by. */
+type Cited = Pick<SignedCheckpoint, "size" | "note">;
+
+/** What the first entry of a successor says (docs/spec, section 13). */
+interface Succession {
+  readonly found: { readonly size: number; readonly root: string };
+  readonly signed: { readonly size: number; readonly root: string } | null;
+  readonly checkpoint: string | null;
+}
+
+interface FoundRow {
+  readonly seq: string;
+  readonly leaf: string;
+  readonly leaf_hash: Buffer;
+  readonly recorded_at: string;
+}
+
+interface FoundEntry {
+  readonly seq: number;
+  readonly leaf: string;
+  readonly leafHash: Uint8Array;
+  readonly recordedAt: string;
+}
+
+const FOUND_COLUMNS = `e.seq, e.leaf, e.leaf_hash, to_char(e.recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as recorded_at`;
 
 /** Whether a filter asks for nothing but a part of the log's positions. */
 export function isRange(filter: Filter): boolean {
@@ -146,9 +177,8 @@ export class EvidenceReader {
     for (let start = from; start < to; start += BATCH) {
       const end = Math.min(start + BATCH, to);
       const rows = await this.#database.readLatest(log.tenantId, async (client) => {
-        const { rows } = await client.query<{ seq: string; leaf: string; leaf_hash: Buffer; recorded_at: string }>(
-          `select seq, leaf, leaf_hash, to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as recorded_at
-           from tallystick.entries where log_id = $1 and seq >= $2 and seq < $3
+        const { rows } = await client.query<FoundRow>(
+          `select ${FOUND_COLUMNS} from tallystick.entries e where log_id = $1 and seq >= $2 and seq < $3
              and recorded_at >= tallystick.time_at($1, $2) and recorded_at <= tallystick.time_at($1, $3 - 1) order by seq`,
           [log.logId, start, end],
         );
@@ -168,30 +198,77 @@ export class EvidenceReader {
     return this.#search(log, { filter, from, to, treeSize: checkpoint.size });
   }
 
-  /** All changes of publishers' keys that checkpoints cover, of the logs before too; of one service where only that is asked for. */
-  async *#keyHistory(plan: EvidencePlan, writer: EvidenceWriter): AsyncGenerator<string> {
-    const { filter, predecessors } = plan;
-    const logs = [plan, ...predecessors];
-    const firsts: EvidenceRow[] = [];
-    const changes: EvidenceRow[][] = [];
-    for (const [index, { log, checkpoint }] of logs.entries()) {
-      const found: EvidenceRow[] = [];
-      for await (const rows of this.#keyChanges(log, checkpoint.size, filter.equals.service_id)) found.push(...rows);
-      changes.push(found);
-      if (index + 1 < logs.length) firsts.push(await this.#first(log, checkpoint.size));
+  /** All of the server's own entries that the checkpoints cover, in the logs before too: those about publishers' keys among them. */
+  async *#keyHistory({ log, checkpoint, predecessors }: EvidencePlan, writer: EvidenceWriter): AsyncGenerator<string> {
+    let at: { readonly log: LogIdentity; readonly checkpoint: Cited } = { log, checkpoint };
+    const histories = [await this.#ownEntries(log, checkpoint.size)];
+    const steps: { readonly first: EvidenceRow; readonly note: string }[] = [];
+    for (const before of predecessors) {
+      const first = await this.#first(at.log, at.checkpoint.size);
+      at = { log: before.log, checkpoint: citedBy(first) ?? before.checkpoint };
+      steps.push({ first, note: at.checkpoint.note });
+      histories.push(await this.#ownEntries(at.log, at.checkpoint.size));
     }
-    // Of logs before that have no change nothing is said.
-    const depth = changes.findLastIndex((found) => found.length > 0);
-    for (const [index, { leaf, leafHash, proof }] of firsts.slice(0, Math.max(0, depth)).entries()) {
-      yield writer.predecessor(leaf, leafHash, proof!, predecessors[index]!.checkpoint.note);
+    // Of logs before that have no change of a key nothing is said.
+    const depth = histories.findLastIndex((own) => own.some(({ leaf }) => tellsOfKey(leaf)));
+    for (const { first, note } of steps.slice(0, Math.max(0, depth))) {
+      yield writer.predecessor(first.leaf, first.leafHash, first.proof!, note);
     }
-    for (const { leaf, leafHash, proof } of changes.reverse().flat()) yield writer.keyChange(leaf, leafHash, proof!);
+    for (const own of histories.slice(0, Math.max(0, depth) + 1).reverse()) {
+      for (const { leaf, leafHash, proof } of own) yield writer.keyChange(leaf, leafHash, proof!);
+    }
   }
 
-  #keyChanges(log: LogIdentity, size: number, service: string | undefined): AsyncGenerator<EvidenceRow[]> {
-    const changes: Filter = { equals: { service_id: SYSTEM_SERVICE }, action: "tallystick.publisher_key.*" };
-    const wanted = this.#search(log, { filter: changes, from: 0, to: size, treeSize: size });
-    return service === undefined ? wanted : only(wanted, ({ leaf }) => serviceOf(leaf) === service);
+  /**
+   * The server's own entries below a size. They are one chain: where the search terms do not lead to all of it, because somebody has
+   * changed them, every leaf is looked at.
+   */
+  async #ownEntries(log: LogIdentity, size: number): Promise<EvidenceRow[]> {
+    let entries = await this.#indexedOwnEntries(log);
+    if (entries === undefined) {
+      entries = [];
+      for (let start = 0; start < size; start += SCAN_SPAN) {
+        entries.push(...(await this.#scannedOwnEntries(log, start, Math.min(start + SCAN_SPAN, size))));
+      }
+    }
+    const covered = entries.filter(({ seq }) => seq < size);
+    const proved: EvidenceRow[] = [];
+    for (let start = 0; start < covered.length; start += BATCH) {
+      proved.push(...(await this.#proved(log, covered.slice(start, start + BATCH), size)));
+    }
+    return proved;
+  }
+
+  /** By search terms, of the log as it is now; undefined where these are not the whole chain. */
+  async #indexedOwnEntries(log: LogIdentity): Promise<FoundEntry[] | undefined> {
+    return this.#database.readLatest(log.tenantId, async (client) => {
+      const { rows: heads } = await client.query<{ length: string; size: string }>(
+        `select (select coalesce(max(seq) + 1, 0) from tallystick.service_heads where log_id = $1 and service_id = $2) as length,
+           (select coalesce(max(size), 0) from tallystick.heads where log_id = $1) as size`,
+        [log.logId, SYSTEM_SERVICE],
+      );
+      const { length, size } = heads[0]!;
+      const { rows } = await client.query<FoundRow>(
+        `select ${FOUND_COLUMNS} from tallystick.positions_of($1, $2, $3) found
+         join tallystick.entries e on e.log_id = $1 and e.seq = found.seq and e.recorded_at = found.recorded_at order by e.seq`,
+        [log.logId, size, [termHash(log.logId, "service_id", SYSTEM_SERVICE)]],
+      );
+      const found = foundEntries(rows);
+      const gapless = found.every(({ leaf }, index) => ownLeaf(leaf)?.service.seq === index);
+      return gapless && found.length === Number(length) ? found : undefined;
+    });
+  }
+
+  async #scannedOwnEntries(log: LogIdentity, from: number, to: number): Promise<FoundEntry[]> {
+    return this.#database.readLatest(log.tenantId, async (client) => {
+      const { rows } = await client.query<FoundRow>(
+        `select ${FOUND_COLUMNS} from tallystick.entries e where log_id = $1 and seq >= $2 and seq < $3
+           and recorded_at >= tallystick.time_at($1, $2) and recorded_at <= tallystick.time_at($1, $3 - 1)
+           and strpos(leaf, $4) > 0 order by seq`,
+        [log.logId, from, to, `"service":{"id":"${SYSTEM_SERVICE}"`],
+      );
+      return foundEntries(rows);
+    });
   }
 
   /** A log's first entry. */
@@ -216,11 +293,7 @@ export class EvidenceReader {
     }
   }
 
-  async #proved(
-    log: LogIdentity,
-    entries: readonly { seq: number; leaf: string; leafHash: Uint8Array; recordedAt: string }[],
-    treeSize: number,
-  ): Promise<EvidenceRow[]> {
+  async #proved(log: LogIdentity, entries: readonly FoundEntry[], treeSize: number): Promise<EvidenceRow[]> {
     return this.#database.readLatest(log.tenantId, async (client) => {
       const needed = entries.flatMap(({ seq }) => tilesForInclusion(seq, treeSize));
       const [openings, hashes] = await Promise.all([
@@ -240,13 +313,6 @@ export class EvidenceReader {
   }
 }
 
-async function* only(
-  batches: AsyncGenerator<EvidenceRow[]>,
-  wanted: (row: EvidenceRow) => boolean,
-): AsyncGenerator<EvidenceRow[]> {
-  for await (const rows of batches) yield rows.filter(wanted);
-}
-
 function inconsistent(log: LogIdentity, cause: unknown): AppendError {
   return new AppendError(
     "inconsistent",
@@ -255,8 +321,33 @@ function inconsistent(log: LogIdentity, cause: unknown): AppendError {
   );
 }
 
-/** Whose key a change is about. */
-function serviceOf(leaf: string): string | undefined {
-  const { event } = JSON.parse(leaf) as { event: { metadata?: { service_id?: string; key_id?: string } } };
-  return event.metadata?.service_id ?? event.metadata?.key_id?.replace(/:v\d+$/, "");
+function foundEntries(rows: readonly FoundRow[]): FoundEntry[] {
+  const entries = rows.map(({ seq, leaf, leaf_hash: leafHash, recorded_at: recordedAt }) => ({
+    ...{ seq: Number(seq), leaf, leafHash, recordedAt },
+  }));
+  return entries.filter(({ leaf }) => ownLeaf(leaf) !== undefined); // terms are hashes, which may collide
+}
+
+/** A leaf that is the server's own; undefined for any other, and for what is no leaf: whoever reads the file sees that one is missing. */
+function ownLeaf(text: string): Leaf | undefined {
+  try {
+    const leaf = parseLeaf(text);
+    return leaf.service.id === SYSTEM_SERVICE ? leaf : undefined;
+  } catch (error) {
+    if (error instanceof LeafError) return undefined;
+    throw error;
+  }
+}
+
+function tellsOfKey(text: string): boolean {
+  const leaf = ownLeaf(text);
+  return leaf !== undefined && isKeyChange(leaf);
+}
+
+/** What a log's first entry cites of the log before; undefined where that log had less when the successor was opened. */
+function citedBy({ leaf }: EvidenceRow): Cited | undefined {
+  const { found, signed, checkpoint: note } = (ownLeaf(leaf)?.event.metadata ?? {}) as Partial<Succession>;
+  if (!found || !signed || !note) return undefined;
+  const provable = signed.size < found.size || (signed.size === found.size && signed.root === found.root);
+  return provable ? { size: signed.size, note } : undefined;
 }
