@@ -430,6 +430,12 @@ begin
     ) as wrong (field, stored, expected, is_wrong)
     where c.log_id = named.log_id and c.size <= named.size and wrong.is_wrong;
   return query
+    select named.tenant, s.size - 1, null::uuid, 'cosignatures.line', s.line, null,
+      format('the cosignature of the checkpoint of size %s of "%s" is no signature line by %s: the checkpoint cannot be read with it', s.size, named.name, s.witness),
+      format('select * from tallystick.cosignatures where log_id = %s and size = %s;', named.log_id, s.size)
+    from tallystick.cosignatures s
+    where s.log_id = named.log_id and (not tallystick.is_signature_line(s.line, s.witness) or split_part(s.line, ' ', 2) = named.name);
+  return query
     select named.tenant, null::bigint, null::uuid, 'tiles', format('%s/%s', t.level, t.index), null,
       format('tile %s/%s is beyond the end of "%s"', t.level, t.index, named.name),
       format('select level, index, root from tallystick.tiles where log_id = %s and level = %s order by index desc limit 10;', named.log_id, t.level)
@@ -566,7 +572,7 @@ $$;
 
 comment on function tallystick.check_leaf_hashes(text, bigint, bigint) is 'Rows: what is wrong with hashes, positions and times of a log (its name, slug or id).';
 comment on function tallystick.check_service_chains(text, text) is 'Rows: what is wrong with the chains of a log''s services, or of one.';
-comment on function tallystick.check_tree(text) is 'Rows: which heads, tiles and checkpoints of a log are not those of its entries.';
+comment on function tallystick.check_tree(text) is 'Rows: which heads, tiles and checkpoints of a log are not those of its entries, and which cosignatures are none.';
 comment on function tallystick.check_columns(text, bigint, bigint) is 'Rows: which columns of a log are not what its leaves say.';
 comment on function tallystick.check_openings(text) is 'Rows: which openings of a log do not make the commitments in its leaves.';
 comment on function tallystick.check_log(text) is 'Rows: everything that is wrong with a log. None: nothing was found wrong. See docs/auditor.md.';

@@ -1,5 +1,19 @@
 -- Cosignatures: what witnesses answered for checkpoints that were published. Each was verified before it came here, and can be again.
 
+-- Whether a text is a signature line (C2SP signed-note) by the key of this name and id. One that is not would make the note that it
+-- is served with unreadable, for everyone.
+create function tallystick.is_signature_line(line text, key text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  -- A name has no white space of Unicode's, no + and no control characters. CASE: decode() sees nothing but base64.
+  select coalesce(case
+    when line ~ '^— [^\u0001-\u0020+\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+ (?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$'
+    then (
+      select octet_length(bytes) > 4 and translate(encode(bytes, 'base64'), E'\n', '') = split_part(line, ' ', 3)
+        and key = split_part(line, ' ', 2) || '+' || encode(substring(bytes for 4), 'hex')
+      from decode(split_part(line, ' ', 3), 'base64') bytes
+    ) end, false)
+$$;
+
 create table tallystick.cosignatures (
   log_id integer not null,
   size bigint not null,
@@ -9,6 +23,7 @@ create table tallystick.cosignatures (
   cosigned_at timestamptz not null,
   received_at timestamptz not null default clock_timestamp(),
   line text not null constraint cosignatures_line_size check (octet_length(line) <= 1024),
+  constraint cosignatures_line_form check (tallystick.is_signature_line(line, witness)),
   constraint cosignatures_pkey primary key (log_id, size, witness),
   constraint cosignatures_log_fkey foreign key (log_id, tenant_id) references tallystick.logs (id, tenant_id),
   constraint cosignatures_checkpoint_fkey foreign key (log_id, size) references tallystick.checkpoints (log_id, size)
@@ -26,10 +41,9 @@ alter table tallystick.cosignatures enable row level security;
 create policy own_tenant on tallystick.cosignatures for select to tallystick_reader using (tenant_id = (select tallystick.current_tenant()));
 create policy append on tallystick.cosignatures for insert to tallystick_writer with check (true);
 create policy audit on tallystick.cosignatures for select to tallystick_auditor using (true);
-grant insert on tallystick.cosignatures to tallystick_writer;
 grant select on tallystick.cosignatures to tallystick_reader, tallystick_auditor;
 
--- Keeps a witness's cosignature of a published checkpoint. False where it is there already, or the checkpoint has as many as are kept.
+-- Keeps a witness's cosignature of a published checkpoint: the only way for one to come here, as tallystick_writer has no INSERT. False where it is there already, or the checkpoint has as many as are kept.
 create function tallystick.keep_cosignature(log_id integer, size bigint, witness text, line text, cosigned_at timestamptz)
 returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -41,6 +55,9 @@ begin
   select c.tenant_id into tenant from tallystick.checkpoints c where c.log_id = log_id and c.size = size for no key update;
   if tenant is null then
     raise exception 'log % has no published checkpoint of size %', log_id, size using errcode = 'foreign_key_violation';
+  end if;
+  if split_part(line, ' ', 2) = (select l.name from tallystick.logs l where l.id = log_id) then
+    raise exception 'a log does not cosign its own checkpoints' using errcode = 'check_violation';
   end if;
   if exists (select from tallystick.cosignatures s where s.log_id = log_id and s.size = size and s.witness = witness) then
     return false;

@@ -82,6 +82,7 @@ table tallystick.cosignatures (
   cosigned_at timestamp with time zone not null,
   received_at timestamp with time zone not null default clock_timestamp(),
   line text not null,
+  constraint cosignatures_line_form CHECK (tallystick.is_signature_line(line, witness)),
   constraint cosignatures_line_size CHECK ((octet_length(line) <= 1024)),
   constraint cosignatures_nth_range CHECK (((nth >= 1) AND (nth <= 64))),
   constraint cosignatures_witness_size CHECK (((octet_length(witness) >= 1) AND (octet_length(witness) <= 512))),
@@ -98,7 +99,6 @@ policy audit for select to tallystick_auditor using (true);
 policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
 grant select on table tallystick.cosignatures to tallystick_auditor;
 grant select on table tallystick.cosignatures to tallystick_reader;
-grant insert on table tallystick.cosignatures to tallystick_writer;
 comment on column tallystick.cosignatures.witness: The witness's key: its name, +, and the 8 hex digits of its key id.
 comment on column tallystick.cosignatures.nth: This was the checkpoint's n-th. The newest checkpoint that has n of them is found by one look, however many there are.
 comment on column tallystick.cosignatures.cosigned_at: When the witness says it was.
@@ -934,6 +934,12 @@ begin
     ) as wrong (field, stored, expected, is_wrong)
     where c.log_id = named.log_id and c.size <= named.size and wrong.is_wrong;
   return query
+    select named.tenant, s.size - 1, null::uuid, 'cosignatures.line', s.line, null,
+      format('the cosignature of the checkpoint of size %s of "%s" is no signature line by %s: the checkpoint cannot be read with it', s.size, named.name, s.witness),
+      format('select * from tallystick.cosignatures where log_id = %s and size = %s;', named.log_id, s.size)
+    from tallystick.cosignatures s
+    where s.log_id = named.log_id and (not tallystick.is_signature_line(s.line, s.witness) or split_part(s.line, ' ', 2) = named.name);
+  return query
     select named.tenant, null::bigint, null::uuid, 'tiles', format('%s/%s', t.level, t.index), null,
       format('tile %s/%s is beyond the end of "%s"', t.level, t.index, named.name),
       format('select level, index, root from tallystick.tiles where log_id = %s and level = %s order by index desc limit 10;', named.log_id, t.level)
@@ -943,7 +949,7 @@ end
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.check_tree(text) to tallystick_auditor;
-comment: Rows: which heads, tiles and checkpoints of a log are not those of its entries.
+comment: Rows: which heads, tiles and checkpoints of a log are not those of its entries, and which cosignatures are none.
 
 CREATE OR REPLACE FUNCTION tallystick.commitment_at(leaf jsonb, pointer text)
  RETURNS text
@@ -1252,6 +1258,24 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.hmac_sha256(bytea,bytea) to tallystick_auditor;
 
+CREATE OR REPLACE FUNCTION tallystick.is_signature_line(line text, key text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  -- A name has no white space of Unicode's, no + and no control characters. CASE: decode() sees nothing but base64.
+  select coalesce(case
+    when line ~ '^— [^\u0001-\u0020+\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+ (?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$'
+    then (
+      select octet_length(bytes) > 4 and translate(encode(bytes, 'base64'), E'\n', '') = split_part(line, ' ', 3)
+        and key = split_part(line, ' ', 2) || '+' || encode(substring(bytes for 4), 'hex')
+      from decode(split_part(line, ' ', 3), 'base64') bytes
+    ) end, false)
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.is_signature_line(text,text) to public;
+
 CREATE OR REPLACE FUNCTION tallystick.keep_cosignature(log_id integer, size bigint, witness text, line text, cosigned_at timestamp with time zone)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1266,6 +1290,9 @@ begin
   select c.tenant_id into tenant from tallystick.checkpoints c where c.log_id = log_id and c.size = size for no key update;
   if tenant is null then
     raise exception 'log % has no published checkpoint of size %', log_id, size using errcode = 'foreign_key_violation';
+  end if;
+  if split_part(line, ' ', 2) = (select l.name from tallystick.logs l where l.id = log_id) then
+    raise exception 'a log does not cosign its own checkpoints' using errcode = 'check_violation';
   end if;
   if exists (select from tallystick.cosignatures s where s.log_id = log_id and s.size = size and s.witness = witness) then
     return false;

@@ -46,7 +46,7 @@ beforeAll(async () => {
       );
     }
     await db.superuser.query(
-      `select tallystick.keep_cosignature(log_id, size, 'witness+00000000', 'line', now()) from tallystick.checkpoints where log_id = $1`,
+      `select tallystick.keep_cosignature(log_id, size, 'witness+00000000', '— witness AAAAAAA=', now()) from tallystick.checkpoints where log_id = $1`,
       [logId],
     );
     await db.superuser.query("insert into tallystick.verifications (tenant_id, log_id) values ($1, $2)", [

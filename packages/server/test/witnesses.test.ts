@@ -20,6 +20,7 @@ import { afterAll, afterEach, describe, expect, test } from "vitest";
 import type { Api, Head } from "../src/testing/api.ts";
 import { checkLog, TEST_ORIGIN, TestDatabase } from "../src/testing/log.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";
+import { verifyLog } from "../src/verify/log.ts";
 
 const LOG = "/v1/tenants/default/log";
 const CLI = fileURLToPath(new URL("../../cli/src/main.ts", import.meta.url));
@@ -267,6 +268,76 @@ describe("cosignatures", () => {
       await expect(database.as("tallystick_writer", statement)).rejects.toThrow(/permission denied/);
     }
     expect(await database.as("tallystick_reader", "select from tallystick.cosignatures")).toEqual([]);
+  });
+
+  test("that are no signature lines are not taken, and are named where someone forced one in", async () => {
+    const { database, vkey } = await newDatabase();
+    const server = await serve(database, [await witness(vkey)]);
+    await record(server.api, 1);
+    await cosigned(server, 1);
+    const log = (await database.tenants.find("default"))!;
+    const keep = (witness: string, line: string) =>
+      database.database.query("select tallystick.keep_cosignature($1, 1, $2, $3, now()) as kept", [
+        log.logId,
+        witness,
+        line,
+      ]);
+    const name = "w+00000000";
+    for (const line of [
+      "garbage",
+      "",
+      "— w AAAAAAA=\n— w AAAAAAA=",
+      "— w AAAAAAA=\n",
+      "- w AAAAAAA=",
+      "—  w AAAAAAA=",
+      "— w  AAAAAAA=",
+      "— w AAAAAAA= ",
+      "— w AAAAAAB=", // not the one form of these bytes
+      "— w AAAAAAA",
+      "— w AAAA",
+      "— w AAAAAA==",
+      "— w =AAAAAA=",
+      "— w !!!!",
+      "— w AAAAAQA=", // another key's
+      "— v AAAAAAA=",
+      "— w\u3000w AAAAAAA=",
+      "— w\u0085 AAAAAAA=",
+    ]) {
+      await expect(keep(name, line), line).rejects.toThrow(/cosignatures_line_form/);
+    }
+    for (const bad of ["a b", "a+b", "a\u2028", "a\u00a0"]) {
+      await expect(keep(`${bad}+00000000`, `— ${bad} AAAAAAA=`), bad).rejects.toThrow(/cosignatures_line_form/);
+    }
+    // It would be taken for a wrong signature by the log, with which no checkpoint can be opened.
+    await expect(keep(`${log.name}+00000000`, `— ${log.name} AAAAAAA=`)).rejects.toThrow(/cosign its own/);
+    await expect(
+      database.as("tallystick_writer", "insert into tallystick.cosignatures select * from tallystick.cosignatures"),
+    ).rejects.toThrow(/permission denied/);
+    expect(await keep("wé/x+00000000", "— wé/x AAAAAAA=")).toEqual([{ kept: true }]);
+    const check = () => verifyLog((work) => database.database.read(log.tenantId, work), log);
+    expect((await check()).problems).toEqual([]);
+
+    await database.superuser.query("alter table tallystick.cosignatures drop constraint cosignatures_line_form");
+    await keep(name, "garbage");
+    await database.superuser.query(
+      `insert into tallystick.cosignatures (log_id, size, tenant_id, witness, nth, cosigned_at, line)
+       values ($1, 1, $2, $3 || '+00000000', 9, now(), '— ' || $3 || ' AAAAAAA=')`,
+      [log.logId, log.tenantId, log.name],
+    );
+    const problem = { seq: 0, kind: "checkpoint", field: "cosignature" };
+    const forged = { ...problem, stored: `— ${log.name} AAAAAAA=`, expected: `${log.name}+00000000` };
+    const garbage = { ...problem, stored: "garbage", expected: name };
+    const { problems } = await check();
+    expect(problems).toHaveLength(2);
+    expect(problems).toEqual(expect.arrayContaining([garbage, forged].map((one) => expect.objectContaining(one))));
+    const rows = await database.as(
+      "tallystick_auditor",
+      "select field, stored from tallystick.check_tree('default') order by stored",
+    );
+    expect(rows).toEqual(
+      expect.arrayContaining(["garbage", forged.stored].map((stored) => ({ field: "cosignatures.line", stored }))),
+    );
+    expect(rows).toHaveLength(2);
   });
 });
 

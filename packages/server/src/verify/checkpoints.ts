@@ -1,9 +1,10 @@
 /**
- * Published checkpoints against the heads that they are of, and against the log key's signature.
+ * Published checkpoints against the heads that they are of, and against the log key's signature; and the form of what witnesses
+ * added. Their keys are not in the database: who has them verifies the cosignatures.
  */
 import { CheckpointError, openCheckpoint } from "@tallystick/core/checkpoint";
 import { toHex } from "@tallystick/core/hex";
-import { NoteError } from "@tallystick/core/note";
+import { identity, NoteError, parseNote } from "@tallystick/core/note";
 import { verifierKey } from "@tallystick/core/verifier-key";
 import type pg from "pg";
 import type { LogIdentity } from "../log/identity.ts";
@@ -19,6 +20,13 @@ interface CheckpointRow {
   readonly tenantId: string;
   /** Null where the log has no head of this size. */
   readonly headRoot: string | null;
+}
+
+interface CosignatureRow {
+  readonly size: number;
+  readonly witness: string;
+  readonly line: string;
+  readonly tenantId: string;
 }
 
 /**
@@ -65,6 +73,47 @@ export async function checkCheckpoints(snapshot: Snapshot, log: LogIdentity, pro
     last = rows.at(-1)?.size ?? last;
     more = rows.length === AT_ONCE;
   }
+  await checkCosignatures(snapshot, log, problems);
+}
+
+/** Names lines that would make the checkpoint that they are served with unreadable, or a lie about who signed it. */
+async function checkCosignatures(snapshot: Snapshot, log: LogIdentity, problems: ProblemList): Promise<void> {
+  for (let last = { size: -1, witness: "" }, more = true; more; ) {
+    const rows = await snapshot((client) => readCosignatures(client, log, last));
+    for (const { size, witness, line, tenantId } of rows) {
+      const problem = (field: string, stored: string, expected: string, detail: string) =>
+        problems.add({
+          seq: size === 0 ? null : size - 1,
+          id: null,
+          kind: "checkpoint",
+          field,
+          stored,
+          expected,
+          detail,
+        });
+      if (tenantId !== log.tenantId) {
+        const detail = `a cosignature of the checkpoint of size ${size} is filed under another tenant than its log`;
+        problem("tenant_id", tenantId, log.tenantId, detail);
+      }
+      const signer = signerOf(line);
+      if (signer === witness && !signer.startsWith(`${log.name}+`)) continue;
+      const detail = `a cosignature of the checkpoint of size ${size} is no signature line by its witness: the checkpoint cannot be read with it`;
+      problem("cosignature", line, witness, detail);
+    }
+    last = rows.at(-1) ?? last;
+    more = rows.length === AT_ONCE;
+  }
+}
+
+/** Name and id of the key that a signature line names; undefined for what is none. */
+function signerOf(line: string): string | undefined {
+  try {
+    const [signature, ...others] = parseNote(`\n\n${line}\n`).signatures;
+    return signature === undefined || others.length > 0 ? undefined : identity(signature);
+  } catch (error) {
+    if (!(error instanceof NoteError)) throw error;
+    return undefined;
+  }
 }
 
 async function readLogKey(client: pg.ClientBase): Promise<Buffer | undefined> {
@@ -78,6 +127,19 @@ async function readCheckpoints(client: pg.ClientBase, { logId }: LogIdentity, af
      from tallystick.checkpoints c left join tallystick.heads h on h.log_id = c.log_id and h.size = c.size
      where c.log_id = $1 and c.size > $2 order by c.size limit ${AT_ONCE}`,
     [logId, after],
+  );
+  return rows;
+}
+
+async function readCosignatures(
+  client: pg.ClientBase,
+  { logId }: LogIdentity,
+  { size, witness }: Pick<CosignatureRow, "size" | "witness">,
+): Promise<CosignatureRow[]> {
+  const { rows } = await client.query<CosignatureRow>(
+    `select s.size::float8 as size, s.witness, s.line, s.tenant_id as "tenantId" from tallystick.cosignatures s
+     where s.log_id = $1 and (s.size, s.witness) > ($2, $3) order by s.size, s.witness limit ${AT_ONCE}`,
+    [logId, size, witness],
   );
   return rows;
 }
