@@ -45,6 +45,8 @@ create trigger publisher_keys_only_end before update on tallystick.publisher_key
   for each row execute function tallystick.only_end_publisher_key();
 alter table tallystick.publisher_keys enable always trigger publisher_keys_only_end;
 call tallystick.protect('tallystick.publisher_keys', 'delete or truncate');
+-- Its rows do change; each change is an entry, with which verify compares them.
+call tallystick.protect('tallystick.services', 'delete or truncate');
 
 alter table tallystick.services enable row level security;
 alter table tallystick.publisher_keys enable row level security;
@@ -82,6 +84,17 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select id, valid_from, valid_to from tallystick.publisher_keys k where k.id = any (keys) and k.revoked_at is null
 $$;
 
+-- Of these services of these logs, those whose events are taken signed only; to be asked with the logs' locks held, under which the
+-- setting is changed.
+create function tallystick.signed_only_services(log_ids integer[], service_ids text[])
+returns table (log_id integer, service_id text)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select asked.log_id, asked.service_id
+  from unnest(log_ids, service_ids) as asked (log_id, service_id)
+  join tallystick.logs l on l.id = asked.log_id
+  join tallystick.services s on s.tenant_id = l.tenant_id and s.service_id = asked.service_id and s.signed_only
+$$;
+
 -- Where a log's entries have these search terms, in any block of it: positions of the server's own entries, for a verification.
 -- Positions only, and of the transaction's tenant; the rows are read under the policies of whoever asks.
 create function tallystick.positions_of(log integer, below bigint, all_terms bigint[])
@@ -95,8 +108,10 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 revoke all on function tallystick.publishers_of(uuid), tallystick.valid_publisher_keys(uuid[]),
+  tallystick.signed_only_services(integer[], text[]),
   tallystick.positions_of(integer, bigint, bigint[]) from public;
-grant execute on function tallystick.publishers_of(uuid), tallystick.valid_publisher_keys(uuid[]) to tallystick_writer;
+grant execute on function tallystick.publishers_of(uuid), tallystick.valid_publisher_keys(uuid[]),
+  tallystick.signed_only_services(integer[], text[]) to tallystick_writer;
 grant execute on function tallystick.positions_of(integer, bigint, bigint[]) to tallystick_reader, tallystick_auditor;
 
 comment on column tallystick.idempotency_keys.key is 'First 16 bytes of a SHA-256 that begins with a secret made of the log key (src/log/replay-hash.ts): no guess at an erased value can be tried on it.';
@@ -119,10 +134,10 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select relname::text, 'the trigger ' || relname || '_append_only is missing, disabled or not ours'
   from expected
   where coalesce(parent, relname) in ('installation', 'tenants', 'logs', 'heads', 'service_heads', 'tiles', 'entries', 'openings',
-      'log_keys', 'checkpoints', 'cosignatures', 'publisher_keys')
+      'log_keys', 'checkpoints', 'cosignatures', 'publisher_keys', 'services')
     and not exists (select from refusing t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only'
       -- BEFORE, for each statement; TRUNCATE, and of UPDATE and DELETE what protect() was called for.
-      and t.tgtype = 2 + 32 + case coalesce(parent, relname) when 'openings' then 16 when 'tenants' then 8 when 'publisher_keys' then 8 else 16 + 8 end)
+      and t.tgtype = 2 + 32 + case coalesce(parent, relname) when 'openings' then 16 when 'tenants' then 8 when 'publisher_keys' then 8 when 'services' then 8 else 16 + 8 end)
   union all
   select relname::text, 'the trigger ' || relname || '_append_only_row is missing, disabled or not ours'
   from expected

@@ -332,6 +332,7 @@ table tallystick.services (
   constraint services_pkey PRIMARY KEY (tenant_id, service_id)
 );
 row-level security on tallystick.services;
+CREATE TRIGGER services_append_only BEFORE DELETE OR TRUNCATE ON tallystick.services FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_change(); -- always
 policy append for insert to tallystick_writer with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
 policy audit for select to tallystick_auditor using (true);
 policy change_own for update to tallystick_writer using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant))) with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
@@ -1028,10 +1029,10 @@ AS $function$
   select relname::text, 'the trigger ' || relname || '_append_only is missing, disabled or not ours'
   from expected
   where coalesce(parent, relname) in ('installation', 'tenants', 'logs', 'heads', 'service_heads', 'tiles', 'entries', 'openings',
-      'log_keys', 'checkpoints', 'cosignatures', 'publisher_keys')
+      'log_keys', 'checkpoints', 'cosignatures', 'publisher_keys', 'services')
     and not exists (select from refusing t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only'
       -- BEFORE, for each statement; TRUNCATE, and of UPDATE and DELETE what protect() was called for.
-      and t.tgtype = 2 + 32 + case coalesce(parent, relname) when 'openings' then 16 when 'tenants' then 8 when 'publisher_keys' then 8 else 16 + 8 end)
+      and t.tgtype = 2 + 32 + case coalesce(parent, relname) when 'openings' then 16 when 'tenants' then 8 when 'publisher_keys' then 8 when 'services' then 8 else 16 + 8 end)
   union all
   select relname::text, 'the trigger ' || relname || '_append_only_row is missing, disabled or not ours'
   from expected
@@ -1626,6 +1627,20 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.signed_logs(text[],bigint[]) to tallystick_writer;
+
+CREATE OR REPLACE FUNCTION tallystick.signed_only_services(log_ids integer[], service_ids text[])
+ RETURNS TABLE(log_id integer, service_id text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select asked.log_id, asked.service_id
+  from unnest(log_ids, service_ids) as asked (log_id, service_id)
+  join tallystick.logs l on l.id = asked.log_id
+  join tallystick.services s on s.tenant_id = l.tenant_id and s.service_id = asked.service_id and s.signed_only
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.signed_only_services(integer[],text[]) to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.size_before(log integer, at timestamp with time zone)
  RETURNS bigint

@@ -149,6 +149,14 @@ describe("the database refuses to change what is recorded", () => {
     await expectRefused("postgres", [AS_REPLICA, "delete from tallystick.tenants"]);
   });
 
+  test("the settings of services are changed by the server, and never deleted", async () => {
+    const table = "tallystick.services";
+    for (const statement of [`delete from ${table}`, `delete from ${table} where false`, `truncate ${table} cascade`]) {
+      for (const role of ROLES) await expectRefused(role, [statement]);
+      await expectRefused("postgres", [AS_REPLICA, statement]);
+    }
+  });
+
   test("publisher keys are not deleted, and nothing about one changes but that it ends sooner or is revoked", async () => {
     const table = "tallystick.publisher_keys";
     for (const statement of [
@@ -386,6 +394,10 @@ describe("enforcement_gaps()", () => {
     [
       "drop trigger publisher_keys_append_only on tallystick.publisher_keys",
       { relation: "publisher_keys", gap: "the trigger publisher_keys_append_only is missing, disabled or not ours" },
+    ],
+    [
+      "alter table tallystick.services disable trigger services_append_only",
+      { relation: "services", gap: "the trigger services_append_only is missing, disabled or not ours" },
     ],
     ["alter table PARTITION disable row level security", { relation: "PARTITION", gap: "row-level security is off" }],
   ])("names what a superuser does: %s", async (statement, expected) => {

@@ -510,6 +510,8 @@ describe("signed events", () => {
     const publisher = new TestPublisher();
     await register(api, publisher);
     await api.record(eventOf({ service_id: "orders" }));
+    const away = other.operator.with(api.headers);
+    const earlier = await away.record(eventOf({ service_id: "orders", idempotency_key: "earlier" }));
     const set = await api.patch<{ signed_only: boolean; entry: unknown }>("/v1/admin/services/orders", {
       signed_only: true,
     });
@@ -523,10 +525,20 @@ describe("signed events", () => {
       "urn:tallystick:problem:signature-required",
       ["/signature"],
     ]);
-    const away = other.operator.with(api.headers);
-    await until(async () => (await away.post("/v1/logs", eventOf({ service_id: "orders" }))).status === 422, {
-      deadlineMs: 3_000,
-    });
+    // What the other server remembers of the setting does not count, but what is so under the log's lock.
+    const unsigned = eventOf({ service_id: "orders" });
+    const awayRefused = await away.post("/v1/logs", unsigned);
+    expect([awayRefused.status, awayRefused.body.type, pathsOf(awayRefused)]).toEqual([
+      422,
+      "urn:tallystick:problem:signature-required",
+      ["/signature"],
+    ]);
+    const bulk = await away.post<{ status: number }[]>("/v1/logs/bulk?partial=true", [
+      unsigned,
+      publisher.signed(eventOf()),
+    ]);
+    expect([bulk.status, bulk.text.match(/signature-required/g)?.length]).toEqual([207, 1]);
+    expect(earlier.duplicate).toBe(false);
     await api.record(publisher.signed(eventOf()));
     await api.record(eventOf({ service_id: "billing" }));
     expect((await api.get<{ data: unknown[] }>("/v1/admin/services")).body.data).toMatchObject([

@@ -248,6 +248,85 @@ describe("publisher_keys that a superuser has changed", () => {
   });
 });
 
+describe("a service that was set to signed only", () => {
+  const setOf = async (one: Case) => {
+    await append(sequencer, one.log, [eventOf({ service_id: "orders" })]);
+    const { entry } = await keys.setSignedOnly(one.log, OPERATOR, "orders", true);
+    return entry!.seq;
+  };
+
+  test("takes no unsigned event, in the commit of the change or behind it, until it is set back", async () => {
+    const one = await newCase();
+    const unsigned = () => sequencer.append(requestOf(one.log, [eventOf({ service_id: "orders" })]));
+    await setOf(one);
+    expect(await unsigned()).toMatchObject({ code: "signature_required" });
+    expect(await sequencer.append(requestOf(one.log, [eventOf({ service_id: "orders" })], true))).toMatchObject([
+      { code: "signature_required" },
+    ]);
+    await append(sequencer, one.log, [eventOf({ service_id: "billing" })]);
+    const event = eventOf();
+    await one.record(event, one.publisher.signed(event));
+    // Whatever meets in a commit, no unsigned entry stands where the log says that there is none.
+    await Promise.all(
+      [false, true, false, true].flatMap((signedOnly) => [
+        keys.setSignedOnly(one.log, OPERATOR, "orders", signedOnly),
+        ...Array.from({ length: 5 }, unsigned),
+      ]),
+    );
+    expect((await verified(one)).problems).toEqual([]);
+    await keys.setSignedOnly(one.log, OPERATOR, "orders", false);
+    recordedIn(await unsigned());
+    expect((await verified(one)).problems).toEqual([]);
+  });
+
+  test("and quietly set back in the database: the row is named, and each unsigned entry", async () => {
+    const one = await newCase();
+    const told = await setOf(one);
+    await db.as(
+      "tallystick_writer",
+      `select set_config('tallystick.tenant_id', '${one.log.tenantId}', false)`,
+      "update tallystick.services set signed_only = false",
+    );
+    const [unsigned] = await append(sequencer, one.log, [eventOf({ service_id: "orders" })]);
+    const { problems } = await verified(one);
+    expect(problems).toMatchObject([
+      { seq: told, kind: "service", field: "signed_only", stored: "false", expected: "true" },
+      { seq: unsigned!.seq, kind: "publisher", field: "publisher" },
+    ]);
+    await db.tamper("update tallystick.services set signed_only = true where tenant_id = $1", [one.log.tenantId]);
+    expect((await verified(one)).problems).toMatchObject([{ seq: unsigned!.seq, kind: "publisher" }]);
+  });
+
+  test.each<[string, string, string]>([
+    ["another time", "update tallystick.services set changed_at = now() where tenant_id = $1", "changed_at"],
+    ["deleted", "delete from tallystick.services where tenant_id = $1", "service_id"],
+    [
+      "slipped in",
+      "insert into tallystick.services (tenant_id, service_id, signed_only, changed_at) values ($1, 'tallystick', true, now())",
+      "service_id",
+    ],
+  ])("and its row: %s", async (_, statement, field) => {
+    const one = await newCase();
+    await setOf(one);
+    expect(await db.tamper(statement, [one.log.tenantId])).toBe(1);
+    await keys.revoke(one.log, OPERATOR, one.publisher.keyId, "lost"); // the server's own entries go on
+    expect((await verified(one)).problems).toMatchObject([{ kind: "service", field }]);
+  });
+
+  test("its entry taken out of the index of terms is missed by name", async () => {
+    const one = await newCase();
+    const told = await setOf(one);
+    await db.tamper(`update tallystick.entries set terms = '{}' where log_id = $1 and seq = ${told}`, [one.log.logId]);
+    expect((await verified(one)).problems.map(({ seq, kind, field }) => [seq, kind, field])).toEqual(
+      expect.arrayContaining([
+        [told, "column", "terms"],
+        [null, "publisher_key", "terms"],
+        [null, "service", "service_id"],
+      ]),
+    );
+  });
+});
+
 test("a key that is revoked, or ends, between a signature's check and its entry signs nothing any more", async () => {
   const { log, publisher, record } = await newCase();
   const event = eventOf();

@@ -7,6 +7,7 @@ import { signatureBytes } from "@tallystick/core/public-key";
 import { publisherOf } from "@tallystick/core/publisher";
 import { parseSubmission, type Signed, type Submission } from "@tallystick/core/signed-event";
 import type { FastifyRequest } from "fastify";
+import { unsignedMessage } from "../log/append.ts";
 import { type PreparedEvent, prepareEvent, type SignedBy } from "../log/prepare.ts";
 import type { ReplaySecret } from "../log/replay-hash.ts";
 import type { TenantLog } from "../log/tenants.ts";
@@ -14,7 +15,7 @@ import type { Metrics } from "../metrics.ts";
 import type { KnownKey, Publishers, TenantPublishers } from "../publisher/publishers.ts";
 import { isSignature } from "../publisher/signature-check.ts";
 import type { Access, Gate } from "./access.ts";
-import { Problem, publisherKeyProblem } from "./problem.ts";
+import { Problem, publisherKeyProblem, signatureRequired } from "./problem.ts";
 
 const MAX_KEY_BYTES = 128;
 const DEFAULT_SERVICE = "default";
@@ -84,7 +85,7 @@ function takeInto(
   });
   if (signed === undefined) {
     const unsigned = (known: TenantPublishers) => {
-      if (known.signedOnly.has(serviceId)) throw signatureRequired(serviceId);
+      if (known.signedOnly.has(serviceId)) throw signatureRequired(unsignedMessage(serviceId));
       return ready();
     };
     const known = publishers.cached(log.tenantId);
@@ -153,14 +154,6 @@ export function requireActive({ slug, status }: TenantLog): void {
   if (status === "active") return;
   const detail = `The tenant "${slug}" is ${status}: it can be read and not written to, until the operator reactivates it.`;
   throw new Problem(403, "forbidden", detail);
-}
-
-function signatureRequired(serviceId: string): Problem {
-  const detail = `The service "${serviceId}" is set to signed only: send signature and public_key_id with each of its events.`;
-  return new Problem(422, "signature-required", detail, {
-    reason: "signature_required",
-    errors: [{ path: "/signature", message: "is required for events of this service" }],
-  });
 }
 
 /**

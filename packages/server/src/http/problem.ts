@@ -114,6 +114,7 @@ const APPEND_PROBLEMS: Record<AppendErrorCode, [number, ProblemName, number?]> =
   key_revoked: [422, "publisher-key"],
   key_expired: [422, "publisher-key"],
   key_not_yet_valid: [422, "publisher-key"],
+  signature_required: [422, "signature-required"],
   refused: [500, "internal"],
   succeeded: [503, "unavailable", 1],
   unsignable: [503, "unsignable", 60],
@@ -154,6 +155,7 @@ export function problemOf(error: unknown): Problem {
     if (code === "key_revoked" || code === "key_expired" || code === "key_not_yet_valid") {
       return publisherKeyProblem(code, message);
     }
+    if (code === "signature_required") return signatureRequired(message);
     const [status, name, retryAfterSeconds] = APPEND_PROBLEMS[code];
     return new Problem(status, name, error.message, {
       cause: error,
@@ -229,4 +231,12 @@ function frameworkProblem(error: FastifyError): Problem {
       );
     }
   }
+}
+
+/** The answer to an unsigned event of a service that is signed only. */
+export function signatureRequired(message: string): Problem {
+  return new Problem(422, "signature-required", `The event was not recorded: ${message}.`, {
+    reason: "signature_required",
+    errors: [{ path: "/signature", message: "is required for events of this service" }],
+  });
 }

@@ -20,6 +20,8 @@ import {
   readKeyWindows,
   readRecordedKeys,
   readServiceHeads,
+  readSignedOnly,
+  serviceKey,
 } from "./start-state.ts";
 
 /** One request's events, which are recorded together or not at all. */
@@ -116,11 +118,12 @@ export async function commitBatch(
 ): Promise<Commit> {
   // 1. Lock the logs in id order, then read the clock, the heads, the chains and the keys: one round trip.
   const client = transaction.client;
-  const [locked, chains, keys, windows] = await transaction.together([
+  const [locked, chains, keys, windows, signedOnly] = await transaction.together([
     lockLogs(client, new Set(requests.map((request) => request.logId))),
     readServiceHeads(client, requests),
     readRecordedKeys(client, requests, new Date(limits.now() - limits.idempotencyWindowMs)),
     readKeyWindows(client, requests),
+    readSignedOnly(client, requests),
   ]);
 
   // 2. With the locks held nothing below can change but by us. A crash from here to COMMIT leaves no trace.
@@ -160,13 +163,17 @@ export async function commitBatch(
     logs.get(log_id)?.services.set(service_id, { seq: Number(seq), leafHash: leaf_hash });
   }
   for (const { alongside, logId } of requests) {
-    if (alongside !== undefined) await refusing(alongside(client, logs.get(logId)!.recordedAt));
+    if (alongside === undefined) continue;
+    await refusing(alongside(client, logs.get(logId)!.recordedAt));
+    // Where a setting changes in this very commit, the stricter one counts for all of it: which entry stands above is not known yet.
+    for (const service of await readSignedOnly(client, requests)) signedOnly.add(service);
   }
 
   // A key that is revoked in this very commit signs nothing in it.
   const keyWindows = requests.some(({ alongside }) => alongside !== undefined)
     ? await readKeyWindows(client, requests)
     : windows;
+  const rules: PublisherRules = { windows: keyWindows, signedOnly };
 
   // 3. Give each event its place, in the order of arrival: seq, chain, leaf, tree. Entries are sent in slices, so that the
   //    database inserts the first ones while we place the next.
@@ -179,7 +186,7 @@ export async function commitBatch(
   const outcomes: AppendOutcome[] = [];
   for (const request of requests) {
     const log = logs.get(request.logId)!;
-    outcomes.push(appendRequest(log, request, keys, keyWindows));
+    outcomes.push(appendRequest(log, request, keys, rules));
     if (log.rows !== undefined && log.rows.count >= sliceEntries) send(log);
   }
 
@@ -225,17 +232,16 @@ function appendRequest(
   log: LogState,
   request: AppendRequest,
   keys: Map<string, RecordedKey>,
-  windows: ReadonlyMap<string, KeyWindow>,
+  rules: PublisherRules,
 ): AppendOutcome {
-  const refusal = request.partial ? undefined : refusalOf(request.events, keys, windows, log.recordedAt);
+  const refusal = request.partial ? undefined : refusalOf(log, request.events, keys, rules);
   if (refusal !== undefined) return refusal;
   return request.events.map((event, index) => {
-    const { idempotency } = event;
-    if (idempotency === undefined) return place(log, event);
+    const { idempotency = [] } = event;
     const earlier = recordedUnder(idempotency, keys);
     if (earlier === "reused") return keyReused(index);
     if (earlier !== undefined) return duplicateOf(earlier);
-    const invalid = invalidKey(event, windows, log.recordedAt, index);
+    const invalid = invalidPublisher(log, event, rules, index);
     if (invalid !== undefined) return invalid;
     const recorded = place(log, event);
     for (const { key, requestHash } of idempotency) keys.set(key, { ...recorded, requestHash });
@@ -245,22 +251,21 @@ function appendRequest(
 
 /** Why a request whose events are recorded together or not at all is not. */
 function refusalOf(
+  log: LogState,
   events: readonly PreparedEvent[],
   keys: ReadonlyMap<string, RecordedKey>,
-  windows: ReadonlyMap<string, KeyWindow>,
-  recordedAt: string,
+  rules: PublisherRules,
 ): AppendError | undefined {
   const hashes = new Map<string, string>();
   for (const [index, event] of events.entries()) {
-    if (event.idempotency === undefined) continue;
     let isKnown = false;
-    for (const { key, requestHash } of event.idempotency) {
+    for (const { key, requestHash } of event.idempotency ?? []) {
       const known = keys.get(key)?.requestHash ?? hashes.get(key);
       if (known !== undefined && known !== requestHash) return keyReused(index);
       isKnown ||= known !== undefined;
       hashes.set(key, requestHash);
     }
-    const invalid = isKnown ? undefined : invalidKey(event, windows, recordedAt, index);
+    const invalid = isKnown ? undefined : invalidPublisher(log, event, rules, index);
     if (invalid !== undefined) return invalid;
   }
   return undefined;
@@ -281,14 +286,29 @@ function recordedUnder(
   return found;
 }
 
-/** Why the key that signed an event may not sign what is recorded now. */
-function invalidKey(
-  { publisher }: PreparedEvent,
-  windows: ReadonlyMap<string, KeyWindow>,
-  recordedAt: string,
+/** What publishers may do now. */
+interface PublisherRules {
+  readonly windows: ReadonlyMap<string, KeyWindow>;
+  /** Services whose events are taken signed only, by `serviceKey`. */
+  readonly signedOnly: ReadonlySet<string>;
+}
+
+/** What an unsigned event of a service that is signed only is told. */
+export function unsignedMessage(serviceId: string): string {
+  return `the service "${serviceId}" is set to signed only: send signature and public_key_id with each of its events`;
+}
+
+/** Why the key that signed an event may not sign what is recorded now, or why an unsigned one has to be signed. */
+function invalidPublisher(
+  { logId, recordedAt }: LogState,
+  { publisher, serviceId }: PreparedEvent,
+  { windows, signedOnly }: PublisherRules,
   index: number,
 ): AppendError | undefined {
-  if (publisher === undefined) return undefined;
+  if (publisher === undefined) {
+    if (signedOnly.size === 0 || !signedOnly.has(serviceKey(logId, serviceId))) return undefined;
+    return new AppendError("signature_required", unsignedMessage(serviceId), { index });
+  }
   const window = windows.get(publisher.key);
   if (window === undefined) {
     return new AppendError("key_revoked", "the key is revoked: sign with another", { index });

@@ -12,6 +12,8 @@ export type AppendErrorCode =
   | "key_revoked"
   | "key_expired"
   | "key_not_yet_valid"
+  /** The event's service is one whose events are taken with a publisher's signature only. */
+  | "signature_required"
   /** What was to be done together with the entry could not be: `cause` says why. */
   | "refused"
   /** The log is not what this server has signed: nothing is built on it. */
@@ -25,7 +27,7 @@ export type AppendErrorCode =
 
 export class AppendError extends Error {
   readonly code: AppendErrorCode;
-  /** For `key_reused` and the errors of a publisher's key: which of the request's events. */
+  /** For `key_reused`, `signature_required` and the errors of a publisher's key: which of the request's events. */
   readonly index: number | undefined;
   constructor(code: AppendErrorCode, message: string, options: ErrorOptions & { index?: number } = {}) {
     super(message, options);

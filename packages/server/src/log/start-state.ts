@@ -3,6 +3,7 @@
  */
 import type pg from "pg";
 import type { AppendRequest } from "./append.ts";
+import { SYSTEM_SERVICE } from "./system.ts";
 
 /** What an idempotency key was used for. */
 export interface RecordedKey {
@@ -81,6 +82,30 @@ export async function readRecordedKeys(client: pg.ClientBase, requests: readonly
       },
     ]),
   );
+}
+
+/** Which services' events are taken signed only: `serviceKey` of each of those that the requests have unsigned events of. */
+export async function readSignedOnly(client: pg.ClientBase, requests: readonly AppendRequest[]) {
+  const asked = new Map<string, { logId: number; serviceId: string }>();
+  for (const { logId, events } of requests) {
+    for (const { serviceId, publisher } of events) {
+      if (publisher === undefined && serviceId !== SYSTEM_SERVICE) {
+        asked.set(serviceKey(logId, serviceId), { logId, serviceId });
+      }
+    }
+  }
+  if (asked.size === 0) return new Set<string>();
+  const pairs = [...asked.values()];
+  const { rows } = await client.query<{ log_id: number; service_id: string }>(
+    "select log_id, service_id from tallystick.signed_only_services($1, $2)",
+    [pairs.map(({ logId }) => logId), pairs.map(({ serviceId }) => serviceId)],
+  );
+  return new Set(rows.map(({ log_id, service_id }) => serviceKey(log_id, service_id)));
+}
+
+/** A log's service, as {@link readSignedOnly} names it. */
+export function serviceKey(logId: number, serviceId: string): string {
+  return `${logId} ${serviceId}`;
 }
 
 /** From when until when a publisher key may sign, `from` inclusive and `to` not; RFC 3339 with six digits. */

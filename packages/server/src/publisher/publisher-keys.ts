@@ -6,6 +6,7 @@ import type { Actor } from "@tallystick/core/event";
 import type { JsonObject } from "@tallystick/core/json";
 import { formatPublicKeyPem, type PublicKey, type SignatureAlgorithm } from "@tallystick/core/public-key";
 import { KEY_ACTIONS } from "@tallystick/core/publisher-keys";
+import { SERVICE_CHANGED } from "@tallystick/core/signed-only";
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
 import { TIME } from "../db/time.ts";
@@ -215,7 +216,7 @@ export class PublisherKeys {
         return { changed: present[0]!, event: undefined };
       }
       const event: SystemEvent = {
-        action: "tallystick.service.changed",
+        action: SERVICE_CHANGED,
         actor,
         resource: { type: "service", id: serviceId.slice(0, 256) },
         outcome: "success",

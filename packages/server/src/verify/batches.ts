@@ -1,9 +1,9 @@
 /**
  * The batches of a log one after another, by this thread or by several.
  */
-import type { PublisherKeyHistory } from "@tallystick/core/publisher-keys";
 import type { LogIdentity } from "../log/identity.ts";
 import type { CleanBatch } from "./clean.ts";
+import type { PublisherHistory } from "./publishers.ts";
 import { type Batch, readBatch } from "./read.ts";
 import type { Snapshot, Span } from "./sql.ts";
 import type { VerifyWorkers } from "./workers.ts";
@@ -15,7 +15,7 @@ export interface BatchSource {
   readonly spans: readonly Span[];
   readonly batchSize: number;
   readonly serviceId: string | undefined;
-  readonly keys: PublisherKeyHistory;
+  readonly publishers: PublisherHistory;
 }
 
 /** Threads, and what each of their transactions begins with: the same as that of the snapshots. */
@@ -47,7 +47,7 @@ export async function* inThreads(
   size: number,
   place: (clean: CleanBatch) => boolean,
 ): AsyncGenerator<Batch | CleanBatch> {
-  const { log, keys } = source;
+  const { log, publishers } = source;
   const asked: { span: Span; clean: Promise<CleanBatch | undefined> }[] = [];
   const next = async () => {
     const { span, clean } = asked.shift()!;
@@ -55,7 +55,7 @@ export async function* inThreads(
     return batch !== undefined && place(batch) ? [batch] : read(source, span);
   };
   for (const span of batchSpans(source)) {
-    asked.push({ span, clean: workers.check({ begin, log: log, size: size, span, keys }) });
+    asked.push({ span, clean: workers.check({ begin, log: log, size: size, span, publishers }) });
     if (asked.length > workers.ahead) yield* await next();
   }
   while (asked.length > 0) yield* await next();
@@ -73,9 +73,9 @@ function* batchSpans({ spans, batchSize }: BatchSource): Generator<Span> {
 
 /** Reads a batch. Where a row cannot be read it is found by halving, and everything else is read around it. */
 async function read(source: BatchSource, span: Span): Promise<Batch[]> {
-  const { snapshot, log, serviceId, keys } = source;
+  const { snapshot, log, serviceId, publishers } = source;
   const readIt = (withEntries: boolean) =>
-    snapshot((client) => readBatch(client, log, span, { serviceId, withEntries, keys }));
+    snapshot((client) => readBatch(client, log, span, { serviceId, withEntries, publishers }));
   try {
     return [await readIt(true)];
   } catch (error) {

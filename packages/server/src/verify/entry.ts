@@ -5,6 +5,7 @@ import { hash } from "node:crypto";
 import { commitmentsIn } from "@tallystick/core/commitment";
 import { type Leaf, LeafError, parseLeaf } from "@tallystick/core/leaf";
 import { isKeyChange } from "@tallystick/core/publisher-keys";
+import { isServiceChange } from "@tallystick/core/signed-only";
 import { COLUMNS_VERSION, type Columns, deriveColumns, termAt } from "../log/columns.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import type { ProblemKind, ProblemList } from "./report.ts";
@@ -29,7 +30,7 @@ export interface CheckedEntry {
   readonly commitments: Map<string, string> | undefined;
   /** The leaf of an entry that a publisher has signed. */
   readonly signed: Leaf | undefined;
-  /** It tells of a change to a publisher key. */
+  /** It tells of a change to a publisher key, or to whether a service's events have to be signed. */
   readonly keyChange: boolean;
 }
 
@@ -82,7 +83,7 @@ export class EntryCheck {
       service: leaf?.service,
       commitments: leaf !== undefined && text.includes('{"$committed":"') ? commitmentsIn(leaf) : undefined,
       signed: known && leaf.publisher !== undefined ? leaf : undefined,
-      keyChange: known && isKeyChange(leaf),
+      keyChange: known && (isKeyChange(leaf) || isServiceChange(leaf)),
     };
   }
 

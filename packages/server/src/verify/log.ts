@@ -11,7 +11,7 @@ import type { CleanBatch } from "./clean.ts";
 import type { CheckedEntry } from "./entry.ts";
 import { checkOpenings } from "./openings.ts";
 import { checkPinned, type Pinned, readPinned } from "./pinned.ts";
-import { checkKeys, type PublisherFacts, readPublishers, type SignatureCount } from "./publishers.ts";
+import { checkKeys, checkServices, type PublisherFacts, readPublishers, type SignatureCount } from "./publishers.ts";
 import { type Batch, readTile } from "./read.ts";
 import { ProblemList, type VerifyReport } from "./report.ts";
 import type { Snapshot } from "./sql.ts";
@@ -105,7 +105,10 @@ class Verification {
     const { firstHead, services, spans } = this.#pinned;
     const wholeLog = serviceId === undefined;
     checkPinned(this.#pinned, wholeLog, this.#problems);
-    if (wholeLog) checkKeys(this.#publishers, this.#problems);
+    if (wholeLog) {
+      checkKeys(this.#publishers, this.#problems);
+      checkServices(this.#publishers, this.#problems);
+    }
     if (wholeLog && firstHead !== undefined) this.#walk.head(firstHead);
     for await (const batch of this.#batches()) {
       signal?.throwIfAborted();
@@ -137,8 +140,15 @@ class Verification {
   /** The batches of the log in its order. Clean ones have been gone through already. */
   #batches(): AsyncGenerator<Batch | CleanBatch> {
     const { threads, serviceId, threadsFrom = THREADS_FROM, batchSize = BATCH_SIZE } = this.#options;
-    const keys = this.#publishers.history;
-    const source = { snapshot: this.#snapshot, log: this.#log, spans: this.#pinned.spans, batchSize, serviceId, keys };
+    const publishers = this.#publishers.history;
+    const source = {
+      snapshot: this.#snapshot,
+      log: this.#log,
+      spans: this.#pinned.spans,
+      batchSize,
+      serviceId,
+      publishers,
+    };
     if (threads === undefined || serviceId !== undefined || this.#size < threadsFrom) return readAhead(source);
     return inThreads(source, threads, this.#size, (clean) => this.#checkClean(clean));
   }
@@ -175,7 +185,7 @@ class Verification {
       field: "terms",
       stored: `${keyChanges}`,
       expected: `${this.#keyChanges}`,
-      detail: `${this.#keyChanges} entries tell of publisher keys, and the index on terms shows ${keyChanges}: signatures were verified without the others (reindex index tallystick.entries_terms)`,
+      detail: `${this.#keyChanges} entries tell of publisher keys and of services that must sign, and the index on terms shows ${keyChanges}: signatures were verified without the others (reindex index tallystick.entries_terms)`,
     });
   }
 

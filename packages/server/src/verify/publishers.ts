@@ -13,6 +13,15 @@ import {
   type PublisherKeyHistory,
   succeeding,
 } from "@tallystick/core/publisher-keys";
+import {
+  applyServiceChange,
+  hadToBeSigned,
+  isServiceChange,
+  SERVICE_CHANGED,
+  type SignedOnlyChange,
+  type SignedOnlyHistory,
+  settingsSucceeding,
+} from "@tallystick/core/signed-only";
 import type pg from "pg";
 import { TIME } from "../db/time.ts";
 import { termHash } from "../log/columns.ts";
@@ -28,15 +37,29 @@ export interface SignatureCount {
   readonly erased: number;
 }
 
-/** The log's publisher keys as they are when a verification begins. */
+/** What the log's entries tell of its publishers. Plain data. */
+export interface PublisherHistory {
+  readonly keys: PublisherKeyHistory;
+  readonly signedOnly: SignedOnlyHistory;
+}
+
+/** The log's publishers as they are when a verification begins. */
 export interface PublisherFacts {
-  readonly history: PublisherKeyHistory;
-  /** Entries of the log that tell of keys. */
+  readonly history: PublisherHistory;
+  /** Entries of the log that tell of keys, or of services that must sign. */
   readonly keyChanges: number;
   /** What these entries do not say as they should; those of earlier logs are named when these are verified. */
   readonly bad: readonly PublisherError[];
   /** Rows of publisher_keys; undefined for a log that has a successor, in which they may have been changed since. */
   readonly rows: readonly KeyRow[] | undefined;
+  /** Rows of services; undefined as well for such a log. */
+  readonly services: readonly ServiceRow[] | undefined;
+}
+
+interface ServiceRow {
+  readonly serviceId: string;
+  readonly signedOnly: boolean;
+  readonly changedAt: string;
 }
 
 interface KeyRow {
@@ -49,7 +72,7 @@ interface KeyRow {
   readonly revokedAt: string | null;
 }
 
-/** Reads what tells of the keys of a log of `size`, and of those before it. To be read with the log's newest head. */
+/** Reads what tells of the publishers of a log of `size`, and of those before it. To be read with the log's newest head. */
 export async function readPublishers(client: pg.ClientBase, log: LogIdentity, size: number): Promise<PublisherFacts> {
   // Whoever may see all tenants has named none.
   await client.query("select set_config('tallystick.tenant_id', $1, true)", [log.tenantId]);
@@ -64,17 +87,20 @@ export async function readPublishers(client: pg.ClientBase, log: LogIdentity, si
      from line order by age desc`,
     [log.logId],
   );
-  let history = new Map<string, PublisherKey>();
+  let keys = new Map<string, PublisherKey>();
+  let signedOnly = new Map<string, readonly SignedOnlyChange[]>();
   let keyChanges = 0;
   let bad: PublisherError[] = [];
   for (const each of logs) {
-    history = succeeding(history);
+    keys = succeeding(keys);
+    signedOnly = settingsSucceeding(signedOnly);
     bad = [];
     const leaves = await readKeyChanges(client, each.logId, each.logId === log.logId ? size : each.size);
     keyChanges = leaves.length;
     for (const leaf of leaves) {
       try {
-        applyKeyChange(history, leaf);
+        if (isServiceChange(leaf)) applyServiceChange(signedOnly, leaf);
+        else applyKeyChange(keys, leaf);
       } catch (error) {
         if (!(error instanceof PublisherError)) throw error;
         bad.push(error);
@@ -82,11 +108,17 @@ export async function readPublishers(client: pg.ClientBase, log: LogIdentity, si
     }
   }
   const current = logs.at(-1)?.current ?? true;
-  return { history, keyChanges, bad, rows: current ? await readRows(client, log.tenantId) : undefined };
+  return {
+    history: { keys, signedOnly },
+    keyChanges,
+    bad,
+    rows: current ? await readRows(client, log.tenantId) : undefined,
+    services: current ? await readServices(client, log.tenantId) : undefined,
+  };
 }
 
 async function readKeyChanges(client: pg.ClientBase, logId: number, size: number): Promise<Leaf[]> {
-  const terms = Object.values(KEY_ACTIONS).map((action) => termHash(logId, "action", action));
+  const terms = [...Object.values(KEY_ACTIONS), SERVICE_CHANGED].map((action) => termHash(logId, "action", action));
   const { rows } = await client.query<{ leaf: string }>(
     `select e.leaf from tallystick.positions_of($1, $2, $3) found
      join tallystick.entries e on e.log_id = $1 and e.seq = found.seq and e.recorded_at = found.recorded_at order by e.seq`,
@@ -95,7 +127,7 @@ async function readKeyChanges(client: pg.ClientBase, logId: number, size: number
   return rows.flatMap(({ leaf }) => {
     try {
       const parsed = parseLeaf(leaf);
-      return isKeyChange(parsed) ? [parsed] : []; // terms are hashes, which may collide
+      return isKeyChange(parsed) || isServiceChange(parsed) ? [parsed] : []; // terms are hashes, which may collide
     } catch (error) {
       if (error instanceof LeafError) return []; // named when the entry itself is checked
       throw error;
@@ -113,24 +145,41 @@ async function readRows(client: pg.ClientBase, tenantId: string): Promise<KeyRow
   return rows;
 }
 
-/** Verifies the signatures of entries. Both lists are in the order of `seq`. */
+async function readServices(client: pg.ClientBase, tenantId: string): Promise<ServiceRow[]> {
+  const { rows } = await client.query<ServiceRow>(
+    `select s.service_id as "serviceId", s.signed_only as "signedOnly", ${TIME("s.changed_at")} as "changedAt"
+     from tallystick.services s where s.tenant_id = $1 order by s.service_id`,
+    [tenantId],
+  );
+  return rows;
+}
+
+/**
+ * Verifies the signatures of entries, and names those without one of services that were signed only. Both lists are in the order of
+ * `seq`.
+ */
 export function checkSignatures(
-  history: PublisherKeyHistory,
+  { keys, signedOnly }: PublisherHistory,
   entries: readonly CheckedEntry[],
   openings: readonly (Opening & { readonly seq: number })[],
   problems: ProblemList,
 ): SignatureCount {
   let [valid, erased] = [0, 0];
   let next = 0;
-  for (const { seq, id, signed } of entries) {
-    if (signed === undefined) continue;
+  for (const { seq, id, service, signed } of entries) {
+    if (signed === undefined) {
+      if (signedOnly.size === 0 || service === undefined || !hadToBeSigned(signedOnly, service.id, seq)) continue;
+      const detail = `the service "${service.id}" was set to signed only, and no publisher has signed this entry`;
+      problems.add({ seq, id, kind: "publisher", field: "publisher", expected: "a signature", detail });
+      continue;
+    }
     while (next < openings.length && openings[next]!.seq < seq) next++;
     let end = next;
     while (end < openings.length && openings[end]!.seq === seq) end++;
     // Openings that do not fit are named where openings are checked.
     openLeaf(signed, openings.slice(next, end));
     try {
-      if (verifyPublisher(signed, history) === "valid") valid++;
+      if (verifyPublisher(signed, keys) === "valid") valid++;
       else erased++;
     } catch (error) {
       if (!(error instanceof PublisherError)) throw error;
@@ -167,13 +216,13 @@ function withoutValues(error: PublisherError): ReturnType<typeof factsOf> {
 }
 
 /** Names entries about keys that do not say what they should, and rows of publisher_keys that are not what the entries tell. */
-export function checkKeys({ history, bad, rows }: PublisherFacts, problems: ProblemList): void {
+export function checkKeys({ history: { keys }, bad, rows }: PublisherFacts, problems: ProblemList): void {
   for (const { seq = null, field, message } of bad) {
     problems.add({ seq, id: null, kind: "publisher_key", ...(field !== undefined && { field }), detail: message });
   }
   if (rows === undefined) return;
   const byId = new Map(rows.map((row) => [row.keyId, row]));
-  for (const [keyId, key] of history) {
+  for (const [keyId, key] of keys) {
     const registeredAt = key.changes[0]!.seq;
     const seq = registeredAt < 0 ? null : registeredAt;
     const row = byId.get(keyId);
@@ -190,9 +239,34 @@ export function checkKeys({ history, bad, rows }: PublisherFacts, problems: Prob
     }
   }
   for (const { keyId } of rows) {
-    if (history.has(keyId)) continue;
+    if (keys.has(keyId)) continue;
     const detail = `publisher_keys has ${keyId}, of which no entry of the log tells`;
     problems.add({ seq: null, id: null, kind: "publisher_key", field: "key_id", stored: keyId, detail });
+  }
+}
+
+/** Names rows of services that are not what the entries tell. */
+export function checkServices({ history: { signedOnly }, services }: PublisherFacts, problems: ProblemList): void {
+  if (services === undefined) return;
+  const byId = new Map(services.map((row) => [row.serviceId, row]));
+  const problem = (seq: number | null, field: string, stored: string, expected: string, detail: string) =>
+    problems.add({ seq, id: null, kind: "service", field, stored, expected, detail });
+  for (const [serviceId, changes] of signedOnly) {
+    const { seq: told, signedOnly: expected, recordedAt } = changes.at(-1)!;
+    const seq = told < 0 ? null : told;
+    const row = byId.get(serviceId);
+    if (row === undefined) {
+      const detail = `the log tells whether "${serviceId}" is signed only, and services has no such row`;
+      problem(seq, "service_id", "null", serviceId, detail);
+      continue;
+    }
+    const detail = `the column of "${serviceId}" in services is not what the log's entries tell`;
+    if (row.signedOnly !== expected) problem(seq, "signed_only", `${row.signedOnly}`, `${expected}`, detail);
+    if (row.changedAt !== recordedAt) problem(seq, "changed_at", row.changedAt, recordedAt, detail);
+  }
+  for (const { serviceId } of services) {
+    if (signedOnly.has(serviceId)) continue;
+    problem(null, "service_id", serviceId, "null", `services has "${serviceId}", of which no entry of the log tells`);
   }
 }
 

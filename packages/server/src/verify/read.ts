@@ -1,14 +1,13 @@
 /**
  * The batches of a log, each of which needs no more than one short transaction.
  */
-import type { PublisherKeyHistory } from "@tallystick/core/publisher-keys";
 import type pg from "pg";
 import type { LogIdentity } from "../log/identity.ts";
 import type { ServiceHeadRow } from "./chains.ts";
 import { copyRows } from "./copy.ts";
 import { type CheckedEntry, EntryCheck } from "./entry.ts";
 import type { OpeningRow } from "./openings.ts";
-import { checkSignatures, type SignatureCount } from "./publishers.ts";
+import { checkSignatures, type PublisherHistory, type SignatureCount } from "./publishers.ts";
 import { ProblemList } from "./report.ts";
 import { ENTRY_COLUMNS } from "./row.ts";
 import { allOf, HEAD, OPENING, SERVICE_HEAD, type Span, TILE, within } from "./sql.ts";
@@ -36,7 +35,7 @@ export async function readBatch(
   client: pg.ClientBase,
   log: LogIdentity,
   span: Span,
-  options: { serviceId: string | undefined; withEntries: boolean; keys: PublisherKeyHistory },
+  options: { serviceId: string | undefined; withEntries: boolean; publishers: PublisherHistory },
 ): Promise<Batch> {
   const { from, to } = span;
   const { logId } = log;
@@ -80,7 +79,7 @@ export async function readBatch(
     heads: heads.rows,
     serviceHeads: await readServiceHeads(client, logId, entries),
     problems,
-    signatures: checkSignatures(options.keys, entries, openings.rows, problems),
+    signatures: checkSignatures(options.publishers, entries, openings.rows, problems),
     unreadable: options.withEntries ? undefined : from,
   };
 }

@@ -29,8 +29,10 @@ export type ProblemKind =
   | "service_head"
   /** PostgreSQL cannot read the row. */
   | "unreadable"
-  /** A publisher's signature does not hold, or not for this event. */
+  /** A publisher's signature does not hold, or not for this event; or it is missing where there had to be one. */
   | "publisher"
+  /** A row of services is not what the log's entries tell. */
+  | "service"
   /** A row of publisher_keys is not what the log's entries tell, or such an entry does not say what it has to. */
   | "publisher_key"
   /** Made by a version of the deriving function that this program does not know: not checkable. */

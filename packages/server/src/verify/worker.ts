@@ -2,10 +2,10 @@
  * A thread that reads batches and says which of them are clean. Those that are not are read again by who asked.
  */
 import { parentPort, workerData } from "node:worker_threads";
-import type { PublisherKeyHistory } from "@tallystick/core/publisher-keys";
 import type { LogIdentity } from "../log/identity.ts";
 import { openAccess } from "./access.ts";
 import { type CleanBatch, cleanBatch } from "./clean.ts";
+import type { PublisherHistory } from "./publishers.ts";
 import { readBatch } from "./read.ts";
 import type { Span } from "./sql.ts";
 
@@ -19,8 +19,7 @@ export interface WorkerTask {
   /** Of the log. */
   readonly size: number;
   readonly span: Span;
-  /** The log's publisher keys. */
-  readonly keys: PublisherKeyHistory;
+  readonly publishers: PublisherHistory;
 }
 
 export interface WorkerAnswer {
@@ -30,9 +29,9 @@ export interface WorkerAnswer {
 
 const { snapshot } = openAccess(workerData as string);
 
-async function check({ begin, log, size, span, keys }: WorkerTask): Promise<CleanBatch | undefined> {
+async function check({ begin, log, size, span, publishers }: WorkerTask): Promise<CleanBatch | undefined> {
   try {
-    const options = { serviceId: undefined, withEntries: true, keys };
+    const options = { serviceId: undefined, withEntries: true, publishers };
     const batch = await snapshot(begin, (client) => readBatch(client, log, span, options));
     return cleanBatch(log, batch, size);
   } catch {
