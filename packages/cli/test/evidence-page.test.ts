@@ -74,6 +74,11 @@ test("PageEvidence gives back what pageOf() was given, cut anywhere into pieces"
   }
 });
 
+test("pageOf() takes no evidence that could end the element it stands in", async () => {
+  const page = pageOf(await readPageFrame(), Readable.from([Buffer.from("{}\n"), Buffer.from("</script>\n")]));
+  await expect(buffer(page)).rejects.toThrow(SyntaxError);
+});
+
 function* pieces(bytes: Buffer, size: number): Generator<Buffer> {
   for (let start = 0; start < bytes.length; start += size) yield bytes.subarray(start, start + size);
 }

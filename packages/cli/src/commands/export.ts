@@ -117,13 +117,14 @@ async function writeFile<Result>(
   write: (file: FileHandle) => Promise<Result>,
 ): Promise<Result> {
   const partial = `${path}.${randomBytes(4).toString("hex")}.partial`;
-  const file = await open(partial, "wx");
   const interrupted = (signal: NodeJS.Signals) => {
     rmSync(partial, { force: true });
     process.exit(128 + constants.signals[signal]);
   };
+  // Before the file is made: it is there before `open` comes back.
   for (const signal of INTERRUPTS) process.once(signal, interrupted);
   try {
+    const file = await open(partial, "wx");
     let result: Result;
     try {
       result = await write(file);
