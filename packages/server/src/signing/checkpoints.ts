@@ -32,6 +32,8 @@ export interface CheckpointsOptions {
 
 // Somebody else may sign between a look at the lock and our turn; each time we are behind, so are they ahead.
 const SIGN_ATTEMPTS = 20;
+// Rows that are not ours, before one that is: beyond that a log has no checkpoint to show, and verify says why.
+const FORGED_AT_MOST = 20;
 
 export class Checkpoints {
   readonly #options: CheckpointsOptions;
@@ -151,16 +153,18 @@ export class Checkpoints {
    * note has all the cosignatures that were kept, in the order in which they came.
    */
   async published(log: LogIdentity, size?: number, cosigned = 0): Promise<SignedCheckpoint | undefined> {
-    const rows = await readCheckpoints(this.#options.database, log, size, cosigned);
     // Whoever may insert rows may insert others: what this key has not signed is not given as if it had.
-    const row = rows.find((one) => isSignedBy(this.#options.publicKey, log.name, one));
+    const isOurs = (one: SignedCheckpoint) => isSignedBy(this.#options.publicKey, log.name, one);
+    const read = (limit: number) => readCheckpoints(this.#options.database, log, { size, cosigned, limit });
+    const [newest] = await read(1);
+    const row = newest === undefined || isOurs(newest) ? newest : (await read(FORGED_AT_MOST)).find(isOurs);
     if (row === undefined) return undefined;
     return { ...row, note: row.note + row.lines.map((line) => `${line}\n`).join("") };
   }
 
   /** What is published at this size has to be this: also where somebody was faster. */
   async #requirePublished(log: LogIdentity, checkpoint: SignedCheckpoint): Promise<void> {
-    const [kept] = await readCheckpoints(this.#options.database, log, checkpoint.size);
+    const [kept] = await readCheckpoints(this.#options.database, log, { size: checkpoint.size, limit: 1 });
     if (kept === undefined || kept.note === checkpoint.note) return;
     if (isSignedBy(this.#options.publicKey, log.name, kept)) {
       throw this.#refusals.refuse(log, kept, checkpoint, "a checkpoint of another root was published at that size");

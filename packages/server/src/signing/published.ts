@@ -36,21 +36,21 @@ export async function keepCheckpoint(
 export async function readCheckpoints(
   database: Database,
   log: LogIdentity,
-  size?: number,
-  cosigned = 0,
+  { size, cosigned = 0, limit }: { size?: number | undefined; cosigned?: number; limit: number },
 ): Promise<KeptCheckpoint[]> {
   return database.readLatest(log.tenantId, async (client) => {
     const { rows } = await client.query<{ size: string; root: Buffer; note: string; lines: string[] }>(
       `select c.size, c.root, c.note,
-           array(select line from tallystick.cosignatures s where s.log_id = c.log_id and s.size = c.size order by nth) as lines
+           array(select line from tallystick.cosignatures s
+             where s.log_id = c.log_id and s.size = c.size and tallystick.is_signature_line(s.line, s.witness) order by nth) as lines
          from tallystick.checkpoints c
          where c.log_id = $1 and ($2::bigint is null or c.size = $2)
            and ($3 = 0 or c.size = (
              select size from tallystick.cosignatures
              where log_id = $1 and nth = $3 and ($2::bigint is null or size = $2) order by size desc limit 1
            ))
-         order by c.size desc limit 20`,
-      [log.logId, size ?? null, cosigned],
+         order by c.size desc limit $4`,
+      [log.logId, size ?? null, cosigned, limit],
     );
     return rows.map((row) => ({ ...row, size: Number(row.size) }));
   });
