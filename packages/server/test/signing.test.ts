@@ -293,6 +293,8 @@ describe("the sign-lock", () => {
     const server = await startTestServer(settings);
     await record(server.api, 1);
     await published(server, 1);
+    const slugs = Array.from({ length: 8 }, (_, i) => `away-${i}`);
+    for (const slug of slugs) await server.operator.post("/v1/tenants", { slug });
     // Another program holds the file's lock: as good as a disk that does not answer.
     const other = new DatabaseSync(settings.SIGN_LOCK_PATH);
     other.exec("begin exclusive");
@@ -304,6 +306,11 @@ describe("the sign-lock", () => {
       status: 201,
       body: { seq: 1, receipt: null, receipt_problem: { status: 503, detail: expect.stringContaining("signed") } },
     });
+    // Logs that this server has not committed to before, all in one commit: the lock is not waited for once for each.
+    const first = await Promise.all(
+      slugs.map((slug) => server.operator.post("/v1/logs", event(1), { "x-tenant-id": slug })),
+    );
+    expect(first.map((answer) => answer.status)).toEqual(slugs.map(() => 201));
     await until(async () => {
       const ready = await server.api.get<{ checks: { signatures: { status: string } } }>("/health/ready");
       return ready.status === 200 && ready.body.checks.signatures.status === "warning";

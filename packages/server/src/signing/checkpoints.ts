@@ -39,9 +39,10 @@ export class Checkpoints {
   readonly #options: CheckpointsOptions;
   /** What we know to have been signed last. */
   readonly #signed = new Map<number, SignedHead>();
-  readonly #names = new Map<number, string>();
   /** What this server has committed last. */
   readonly #committed = new Map<number, SignedHead>();
+  /** The sign-lock could not be used when it was last tried. */
+  #lockAway = false;
   readonly #refusals: Refusals;
   readonly #signing = new Map<number, Promise<SignedCheckpoint>>();
 
@@ -62,22 +63,13 @@ export class Checkpoints {
   /** What the sign-lock says at the start: remembered, and compared with what the database has at the same size. */
   compare(log: LogIdentity, signed: SignedHead, found: SignedHead | undefined): void {
     this.#signed.set(log.logId, signed);
-    this.#names.set(log.logId, log.name);
     if (!sameHead(signed, found)) this.#refusals.refuse(log, signed, found);
   }
 
-  /** What was published, at the start: with the lock's own size it must have the lock's own root. */
-  comparePublished(log: string, published: SignedHead): void {
-    for (const [logId, signed] of this.#signed) {
-      if (this.#names.get(logId) === log && signed.size === published.size && !sameHead(signed, published)) {
-        this.#refusals.refuse(
-          { logId, name: log },
-          signed,
-          published,
-          "a checkpoint of another root was published at that size",
-        );
-      }
-    }
+  /** The log key has signed another root at a size that was signed: somebody else has the key, and nothing here can mend that. */
+  refuseForked(log: LogIdentity, signed: SignedHead, other: SignedHead): AppendError {
+    const because = "a checkpoint of another root was published at that size, signed by the same key";
+    return this.#refusals.refuse(log, signed, other, because, true);
   }
 
   /** The log was closed, and the database has forgotten its successor. */
@@ -100,12 +92,14 @@ export class Checkpoints {
    */
   checkHead(log: Omit<LogIdentity, "tenantId">, head: SignedHead): Promise<void> | undefined {
     this.#requireNoLess(log, head, this.#signed.get(log.logId));
-    if (sameHead(this.#committed.get(log.logId), head)) return undefined;
+    // A lock that cannot be read costs signatures and no entry: each try takes seconds, with the log's own lock held. The next
+    // signature compares.
+    if (this.#lockAway || sameHead(this.#committed.get(log.logId), head)) return undefined;
     return this.#options.signer.last(log.name).then(
       (signed) => this.#requireNoLess(log, head, signed),
       (error) => {
-        // A lock that cannot be read now costs signatures and no entry; the next signature compares.
         if (!(error instanceof SignerError)) throw error;
+        this.#lockAway = true;
       },
     );
   }
@@ -133,7 +127,12 @@ export class Checkpoints {
     const signing = this.#signNewest(log);
     this.#signing.set(log.logId, signing);
     try {
-      return await signing;
+      const signed = await signing;
+      this.#lockAway = false;
+      return signed;
+    } catch (error) {
+      if (error instanceof SignerError) this.#lockAway = true;
+      throw error;
     } finally {
       this.#signing.delete(log.logId);
     }
@@ -167,7 +166,7 @@ export class Checkpoints {
     const [kept] = await readCheckpoints(this.#options.database, log, { size: checkpoint.size, limit: 1 });
     if (kept === undefined || kept.note === checkpoint.note) return;
     if (isSignedBy(this.#options.publicKey, log.name, kept)) {
-      throw this.#refusals.refuse(log, kept, checkpoint, "a checkpoint of another root was published at that size");
+      throw this.refuseForked(log, checkpoint, kept);
     }
     this.#options.logger.error(
       { log: log.name, size: checkpoint.size },

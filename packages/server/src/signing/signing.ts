@@ -9,7 +9,7 @@ import { Checkpoints } from "./checkpoints.ts";
 import { type LogKey, openLogKey } from "./log-key.ts";
 import { Publication } from "./publication.ts";
 import { isSignedBy } from "./published.ts";
-import { type SignedLog, SignLock } from "./sign-lock.ts";
+import { type SignedLog, SignLock, sameHead } from "./sign-lock.ts";
 import { Signer, SignerError } from "./signer.ts";
 import type { WitnessLogger } from "./witness-link.ts";
 import type { WitnessAddress } from "./witness-request.ts";
@@ -91,8 +91,7 @@ export async function openSigning(database: Database, options: SigningOptions): 
       logger,
       onPublished: (log, checkpoint) => witnesses.offer(log, checkpoint),
     });
-    const missingLogs = await compare(database, checkpoints, [...locked.values()]);
-    for (const { log, size, root } of published) checkpoints.comparePublished(log, { size, root });
+    const missingLogs = await compare(database, checkpoints, [...locked.values()], published);
     for (const log of missingLogs) {
       logger.error(
         { log },
@@ -168,8 +167,14 @@ async function signedLogs(database: Database, signed: readonly SignedLog[]): Pro
 }
 
 /** @returns the logs of this installation that were signed and are not in the database. */
-async function compare(database: Database, checkpoints: Checkpoints, signed: readonly SignedLog[]): Promise<string[]> {
+async function compare(
+  database: Database,
+  checkpoints: Checkpoints,
+  signed: readonly SignedLog[],
+  published: readonly SignedLog[],
+): Promise<string[]> {
   const found = await signedLogs(database, signed);
+  const newestPublished = new Map(published.map((checkpoint) => [checkpoint.log, checkpoint]));
   const missing: string[] = [];
   for (const { log: name, size, root } of signed) {
     const here = found.get(name);
@@ -179,6 +184,8 @@ async function compare(database: Database, checkpoints: Checkpoints, signed: rea
     const log = { logId: here.log_id, tenantId: here.tenant_id, name };
     const newest = { size: Number(here.newest_size), root: here.newest_root };
     checkpoints.compare(log, { size, root }, here.root === null ? newest : { size, root: here.root });
+    const shown = newestPublished.get(name);
+    if (shown?.size === size && !sameHead(shown, { size, root })) checkpoints.refuseForked(log, { size, root }, shown);
   }
   await refusePredecessors(database, checkpoints, missing);
   return missing;
