@@ -24,8 +24,9 @@ table tallystick.api_keys (
   created_at timestamp with time zone not null default now(),
   expires_at timestamp with time zone,
   revoked_at timestamp with time zone,
+  last_used_at timestamp with time zone,
   constraint api_keys_name_size CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 1024))),
-  constraint api_keys_scopes_known CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['write'::text, 'read'::text, 'stream'::text, 'export'::text, 'verify'::text, 'admin'::text]))),
+  constraint api_keys_scopes_known CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['write'::text, 'read'::text, 'stream'::text, 'export'::text, 'verify'::text, 'admin'::text, 'operator'::text]))),
   constraint api_keys_secret_hash_size CHECK ((octet_length(secret_hash) = 32)),
   constraint api_keys_service_id_size CHECK (((octet_length(service_id) >= 1) AND (octet_length(service_id) <= 128))),
   constraint api_keys_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tallystick.tenants(id),
@@ -34,7 +35,7 @@ table tallystick.api_keys (
 );
 row-level security on tallystick.api_keys;
 CREATE INDEX api_keys_tenant ON tallystick.api_keys USING btree (tenant_id);
-policy append for insert to tallystick_writer with check (true);
+policy append for insert to tallystick_writer with check (((NOT ('operator'::text = ANY (scopes))) OR tallystick.may_operate(tenant_id)));
 policy audit for select to tallystick_auditor using (true);
 policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
 policy revoke_own for update to tallystick_writer using (((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)) AND (revoked_at IS NULL))) with check (((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)) AND (revoked_at IS NOT NULL)));
@@ -42,6 +43,7 @@ grant insert on table tallystick.api_keys to tallystick_writer;
 grant select on table tallystick.api_keys (created_at) to tallystick_writer;
 grant select on table tallystick.api_keys (expires_at) to tallystick_writer;
 grant select on table tallystick.api_keys (id) to tallystick_writer;
+grant select on table tallystick.api_keys (last_used_at) to tallystick_writer;
 grant select on table tallystick.api_keys (name) to tallystick_writer;
 grant select on table tallystick.api_keys (prefix) to tallystick_writer;
 grant select, update on table tallystick.api_keys (revoked_at) to tallystick_writer;
@@ -49,6 +51,7 @@ grant select on table tallystick.api_keys (scopes) to tallystick_writer;
 grant select on table tallystick.api_keys (service_id) to tallystick_writer;
 grant select on table tallystick.api_keys (tenant_id) to tallystick_writer;
 comment on column tallystick.api_keys.secret_hash: SHA-256 of the whole key; the key itself has 160 random bits and is not kept.
+comment on column tallystick.api_keys.last_used_at: To about a minute: written now and then for all keys, never by the request that uses one.
 
 table tallystick.checkpoints (
   log_id integer not null,
@@ -350,18 +353,28 @@ table tallystick.tenants (
   name text not null,
   status text not null default 'active'::text,
   created_at timestamp with time zone not null default now(),
+  settings jsonb not null default '{}'::jsonb,
   constraint tenants_name_size CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 1024))),
-  constraint tenants_slug_form CHECK ((slug ~ '^[a-z0-9-]{1,63}$'::text)),
+  constraint tenants_settings_object CHECK ((jsonb_typeof(settings) = 'object'::text)),
+  constraint tenants_slug_form CHECK (((slug ~ '^[a-z0-9-]{1,63}$'::text) OR (slug = '_operator'::text))),
   constraint tenants_status_known CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text, 'suspended'::text]))),
   constraint tenants_pkey PRIMARY KEY (id),
   constraint tenants_slug_key UNIQUE (slug)
 );
+row-level security on tallystick.tenants;
 CREATE TRIGGER tenants_append_only BEFORE DELETE OR TRUNCATE ON tallystick.tenants FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_change(); -- always
+policy append for insert to tallystick_writer with check (true);
+policy audit for select to tallystick_auditor using (true);
+policy change for update to tallystick_writer using (true) with check (true);
+policy own_tenant for select to tallystick_reader using ((id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy serve_all for select to tallystick_writer using (true);
 grant select on table tallystick.tenants to tallystick_auditor;
 grant select on table tallystick.tenants to tallystick_reader;
 grant insert on table tallystick.tenants to tallystick_writer;
 grant update on table tallystick.tenants (name) to tallystick_writer;
+grant update on table tallystick.tenants (settings) to tallystick_writer;
 grant update on table tallystick.tenants (status) to tallystick_writer;
+comment on column tallystick.tenants.settings: What the operator has set for this tenant in place of the installation's settings; null or missing: the installation's.
 
 table tallystick.tiles (
   log_id integer not null,
@@ -1446,6 +1459,17 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.make_partitions(integer) to tallystick_writer;
 
+CREATE OR REPLACE FUNCTION tallystick.may_operate(tenant uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select exists (select from tallystick.tenants where id = tenant and slug = '_operator')
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.may_operate(uuid) to tallystick_writer;
+
 CREATE OR REPLACE FUNCTION tallystick.newest_checkpoints()
  RETURNS TABLE(name text, size bigint, root bytea, note text)
  LANGUAGE sql
@@ -1458,6 +1482,19 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.newest_checkpoints() to tallystick_writer;
+
+CREATE OR REPLACE FUNCTION tallystick.note_api_keys_used(ids uuid[], times timestamp with time zone[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update tallystick.api_keys k set last_used_at = used.at
+  from (select id, max(at) as at from unnest(ids, times) as used (id, at) group by id) used
+  where k.id = used.id and (k.last_used_at is null or k.last_used_at < used.at)
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.note_api_keys_used(uuid[],timestamp with time zone[]) to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.only_end_publisher_key()
  RETURNS trigger

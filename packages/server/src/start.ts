@@ -4,6 +4,12 @@
 import type { AddressInfo } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
+import { AdminToken } from "./access/admin-token.ts";
+import { ApiKeys, SECRET_PREFIX } from "./access/api-keys.ts";
+import { CredentialError } from "./access/caller.ts";
+import { IssuedKeys } from "./access/issued-keys.ts";
+import { LastUsed } from "./access/last-used.ts";
+import { TENANT_SCOPES } from "./access/scopes.ts";
 import type { Config } from "./config.ts";
 import { type Credentials, keepSecrets, newToken, writeCredentials } from "./credentials.ts";
 import { openDataDir } from "./data-dir.ts";
@@ -13,7 +19,6 @@ import { isConnectionError } from "./db/unavailable.ts";
 import { Gate } from "./http/access.ts";
 import { drainHttp } from "./http/drain.ts";
 import { buildServer } from "./http/server.ts";
-import { ApiKeys, SCOPES, SECRET_PREFIX } from "./log/api-keys.ts";
 import type { AppendLimits } from "./log/append.ts";
 import { AppendError } from "./log/errors.ts";
 import { openInstallation } from "./log/installation.ts";
@@ -69,7 +74,12 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
     for (const promise of unmet) logger.warn(promise);
     await checkServer(database, config.maxClockSkewSeconds);
     const tenants = new Tenants(database);
-    const apiKeys = new ApiKeys(database);
+    const lastUsed = new LastUsed(
+      (ids, times) => database.query("select tallystick.note_api_keys_used($1, $2)", [ids, times]),
+      (error) => logger.warn({ err: error }, "when API keys were last used could not be written"),
+    );
+    stops.push(() => lastUsed.stop());
+    const apiKeys = new ApiKeys(database, { lastUsed });
     const publishers = new Publishers(database);
     const maintenance = await startMaintenance(database, config.idempotencyWindowDays, logger);
     stops.push(() => withDeadline(maintenance.stop(), config.shutdownTimeoutMs, logger));
@@ -119,8 +129,12 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
     const adminToken = config.adminToken ?? kept.admin_token;
     const apiKey = config.apiKey ?? kept.api_key;
     const tenant = await tenants.find(DEFAULT_TENANT);
-    await apiKeys.ensure(tenant!.tenantId, { name: "first key", scopes: SCOPES }, apiKey);
-    if ((await apiKeys.find(apiKey)) === undefined) {
+    const issuedKeys = new IssuedKeys({ database, sequencer, apiKeys });
+    await issuedKeys.ensure(tenant!.tenantId, { name: "first key", scopes: TENANT_SCOPES }, apiKey);
+    try {
+      await apiKeys.authenticate(apiKey);
+    } catch (error) {
+      if (!(error instanceof CredentialError)) throw error;
       const where = config.apiKey === undefined ? "credentials.json" : "API_KEY";
       logger.warn(`the API key in ${where} is revoked or expired: make another with tallystick api-keys create`);
     }
@@ -128,7 +142,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       {
         database,
         tenants,
-        apiKeys,
+        issuedKeys,
         sequencer,
         appendLimits,
         signing,
@@ -137,7 +151,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         publisherKeys: new PublisherKeys({ database, sequencer, publishers }),
         metrics: new Metrics(),
         replaySecret: replaySecret(signing.key.seed),
-        gate: new Gate({ apiKeys, tenants, adminToken }),
+        gate: new Gate({ apiKeys, tenants, adminToken: new AdminToken(adminToken) }),
         readiness: readinessOf({
           database,
           unmet,

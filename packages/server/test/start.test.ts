@@ -4,17 +4,18 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ApiKeys } from "../src/access/api-keys.ts";
+import { IssuedKeys } from "../src/access/issued-keys.ts";
 import { keepSecrets, newToken } from "../src/credentials.ts";
 import { openDataDir } from "../src/data-dir.ts";
 import { isConnectionError, isUnavailable } from "../src/db/unavailable.ts";
 import { problemOf } from "../src/http/problem.ts";
-import { ApiKeys } from "../src/log/api-keys.ts";
 import { startMaintenance } from "../src/log/maintenance.ts";
 import { readinessOf } from "../src/readiness.ts";
 import type { Checkpoints } from "../src/signing/checkpoints.ts";
 import type { Publication } from "../src/signing/publication.ts";
 import { Api } from "../src/testing/api.ts";
-import { TestDatabase } from "../src/testing/log.ts";
+import { TestDatabase, testSequencer } from "../src/testing/log.ts";
 import { TcpProxy } from "../src/testing/proxy.ts";
 import {
   databaseSettings,
@@ -254,7 +255,7 @@ describe("what anyone may ask", () => {
     );
     await expect.poll(() => release.length).toBe(4);
     // Every connection of the writers is taken.
-    expect(await new ApiKeys(own).find("tally_unknown")).toBeUndefined();
+    await expect(new ApiKeys(own).authenticate("tally_unknown")).rejects.toMatchObject({ reason: "api_key_unknown" });
     const readiness = readinessOf({ database: own, unmet: [], maxClockSkewSeconds: 60, ...unsigned });
     expect((await readiness()).checks.database).toEqual({ status: "ok" });
     for (const end of release) end();
@@ -277,30 +278,34 @@ describe("what anyone may ask", () => {
     expect(queries).toBe(1);
 
     let now = 1_000_000;
-    const keys = new ApiKeys(counting, () => now);
+    const keys = new ApiKeys(counting, { now: () => now });
+    const unknown = () =>
+      expect(keys.authenticate("tally_unknown")).rejects.toMatchObject({ reason: "api_key_unknown" });
     queries = 0;
-    await Promise.all(Array.from({ length: 50 }, () => keys.find("tally_unknown")));
-    await keys.find("tally_unknown");
+    await Promise.all(Array.from({ length: 50 }, unknown));
+    await unknown();
     expect(queries).toBe(1);
     now += 1_000;
-    await keys.find("tally_unknown");
+    await unknown();
     expect(queries).toBe(2);
   });
 
   test("a key that was unknown a moment ago is good once it is made, and bad once it is revoked", async () => {
-    const keys = new ApiKeys(database.database, () => 1_000_000);
-    const { tenantId } = (await database.tenants.find("default"))!;
+    const apiKeys = new ApiKeys(database.database, { now: () => 1_000_000 });
+    const keys = new IssuedKeys({ database: database.database, sequencer: testSequencer(database.database), apiKeys });
+    const log = (await database.tenants.find("default"))!;
+    const { tenantId } = log;
     const secret = newToken("tally_");
-    expect(await keys.find(secret)).toBeUndefined();
+    await expect(apiKeys.authenticate(secret)).rejects.toMatchObject({ reason: "api_key_unknown" });
     await keys.ensure(tenantId, { name: "own", scopes: ["read"] }, secret);
-    expect(await keys.find(secret)).toMatchObject({ tenantId, scopes: ["read"] });
+    expect(await apiKeys.authenticate(secret)).toMatchObject({ tenantId, scopes: ["read"] });
     await keys.ensure(tenantId, { name: "again", scopes: ["write"] }, secret);
     const own = (await keys.list(tenantId)).filter(({ prefix }) => secret.startsWith(prefix));
     expect(own.map(({ name }) => name)).toEqual(["own"]);
-    await keys.revoke(tenantId, own[0]!.id);
-    expect(await keys.find(secret)).toBeUndefined();
+    await keys.revoke(log, { id: "alice" }, own[0]!.id);
+    await expect(apiKeys.authenticate(secret)).rejects.toMatchObject({ reason: "api_key_revoked" });
     await keys.ensure(tenantId, { name: "own", scopes: ["read"] }, secret);
-    expect(await keys.find(secret)).toBeUndefined();
+    await expect(apiKeys.authenticate(secret)).rejects.toMatchObject({ reason: "api_key_revoked" });
   });
 });
 

@@ -1,8 +1,9 @@
 /**
  * `tallystick api-keys`: the keys that programs of a tenant write and read with.
  */
+import type { ApiKey } from "@tallystick/server/access/issued-keys";
+import { SCOPES } from "@tallystick/server/access/scopes";
 import { loadConfig } from "@tallystick/server/config";
-import { type ApiKey, SCOPES } from "@tallystick/server/log/api-keys";
 import { Command } from "commander";
 import { openApi, SERVER_HELP, type ServerOptions, withServerOptions } from "../api.ts";
 import { print, printJson } from "../output.ts";
@@ -72,7 +73,7 @@ function show(keys: readonly ApiKey[], options: Options, json: unknown): void {
   else
     print(
       formatTable(
-        ["id", "name", "begins", "scopes", "service", "expires", "revoked"],
+        ["id", "name", "begins", "scopes", "service", "expires", "revoked", "last used"],
         keys.map((key) => [
           key.id,
           key.name,
@@ -81,6 +82,7 @@ function show(keys: readonly ApiKey[], options: Options, json: unknown): void {
           key.service_id,
           key.expires_at,
           key.revoked_at,
+          key.last_used_at,
         ]),
       ),
     );

@@ -1,10 +1,12 @@
 /**
- * Who asks, and what they may do: credentials of a request, checked against the route's scope.
+ * Who asks, and what they may do: the credential of a request, checked against the route's scope and the tenant that is named.
  */
-import { hash, timingSafeEqual } from "node:crypto";
 import type { Actor } from "@tallystick/core/event";
 import type { FastifyRequest } from "fastify";
-import type { ApiKeys, Scope } from "../log/api-keys.ts";
+import { type AdminToken, OPERATOR } from "../access/admin-token.ts";
+import type { ApiKeys } from "../access/api-keys.ts";
+import { type Caller, CredentialError } from "../access/caller.ts";
+import type { Scope } from "../access/scopes.ts";
 import type { TenantLog, Tenants } from "../log/tenants.ts";
 import { Problem } from "./problem.ts";
 
@@ -12,6 +14,8 @@ import { Problem } from "./problem.ts";
 export interface Access {
   /** The tenant it works on. */
   readonly log: TenantLog;
+  /** Whose credential it is; none where the route is open to all. */
+  readonly caller: Caller | undefined;
   /** The service that its credential is bound to. */
   readonly serviceId: string | undefined;
   /**
@@ -19,64 +23,62 @@ export interface Access {
    * yet, and the operator may name one in the body.
    */
   readonly tenantBy: "credential" | "operator" | "default";
+  /** Whether it may act across tenants. */
+  readonly operator: boolean;
   /** Who it is, for the entries that tell of what was done. */
   readonly actor: Actor;
 }
 
-/**
- * What a route asks for. `operator` is the admin token's alone, `any` any credential's of the tenant; without a scope the route is
- * open to all.
- */
-export type RequiredScope = Scope | "operator" | "any";
+/** What a route asks for. `any` is any credential's of the tenant; without a scope the route is open to all. */
+export type RequiredScope = Scope | "any";
 
 /** The tenant that the operator works on who names none. */
 const DEFAULT_TENANT = "default";
-/** Whoever holds the admin token. */
-const OPERATOR: Actor = { type: "user", id: "operator" };
 
 export class Gate {
   readonly #apiKeys: ApiKeys;
   readonly #tenants: Tenants;
-  readonly #adminTokenHash: Buffer;
+  readonly #adminToken: AdminToken;
 
-  constructor(options: { apiKeys: ApiKeys; tenants: Tenants; adminToken: string }) {
+  constructor(options: { apiKeys: ApiKeys; tenants: Tenants; adminToken: AdminToken }) {
     this.#apiKeys = options.apiKeys;
     this.#tenants = options.tenants;
-    this.#adminTokenHash = hash("sha256", options.adminToken, "buffer");
+    this.#adminToken = options.adminToken;
   }
 
   /**
    * The access of a request.
-   * @throws {Problem} 401 without a valid credential, 403 where it may not do this, 404 where the operator names no tenant there is.
+   * @throws {CredentialError} without a good credential (401). @throws {Problem} 403 where it may not do this, 404 where the
+   *   operator names no tenant there is.
    */
   async check(request: FastifyRequest, scope: RequiredScope): Promise<Access> {
-    const adminToken = request.headers["x-admin-token"];
-    const secret = secretOf(request);
-    if (secret === undefined) {
-      if (typeof adminToken !== "string")
-        throw unauthenticated('Send an API key as "Authorization: Bearer <key>" or "X-API-Key".');
-      this.#checkAdminToken(adminToken);
-      const [named, ...again] = namedTenants(request);
-      const log = await this.#tenantOf(named ?? DEFAULT_TENANT);
-      for (const other of again) requireSame(log, other);
-      return { log, serviceId: undefined, tenantBy: named === undefined ? "default" : "operator", actor: OPERATOR };
-    }
+    const token = request.headers["x-admin-token"];
+    const admin = typeof token === "string" ? this.#adminToken.authenticate(token) : undefined;
     // Beside another credential the admin token adds the operator's rights, and the tenant stays that credential's.
-    const operator = typeof adminToken === "string";
-    if (operator) this.#checkAdminToken(adminToken);
-    const key = await this.#apiKeys.find(secret);
-    if (key === undefined) throw unauthenticated("The API key is not known, expired or revoked.");
-    if (!operator && scope !== "any" && (scope === "operator" || !key.scopes.includes(scope))) {
-      throw new Problem(
-        403,
-        "forbidden",
-        `This needs the scope "${scope}"; the credential has ${key.scopes.map((own) => `"${own}"`).join(", ")}.`,
+    const caller = (await this.#callerOf(request)) ?? admin;
+    if (caller === undefined) {
+      throw new CredentialError(
+        "credential_missing",
+        'Send an API key as "Authorization: Bearer <key>" or "X-API-Key".',
       );
     }
-    const log = await this.#tenantOf(key.tenantId);
-    for (const named of namedTenants(request)) requireTenant(log, named);
-    const actor: Actor = operator ? OPERATOR : { type: "api_key", id: key.id };
-    return { log, serviceId: key.serviceId, tenantBy: "credential", actor };
+    const operator = admin !== undefined || caller.scopes.includes("operator");
+    if (!operator && scope !== "any" && !caller.scopes.includes(scope)) throw scopeMissing(caller, scope);
+    const access = {
+      caller,
+      serviceId: caller.serviceId,
+      operator,
+      actor: admin === undefined ? caller.actor : OPERATOR,
+    };
+    const [named, ...again] = namedTenants(request);
+    if (caller.tenantId === undefined || caller.scopes.includes("operator")) {
+      const log = await this.#tenantOf(named ?? DEFAULT_TENANT);
+      for (const other of again) requireSame(log, other);
+      return { ...access, log, tenantBy: named === undefined ? "default" : "operator" };
+    }
+    const log = await this.#tenantOf(caller.tenantId);
+    for (const one of named === undefined ? [] : [named, ...again]) requireTenant(log, one, caller);
+    return { ...access, log, tenantBy: "credential" };
   }
 
   /**
@@ -86,7 +88,8 @@ export class Gate {
   async checkPublic(request: FastifyRequest): Promise<Access> {
     const [named] = namedTenants(request);
     const log = await this.#tenantOf(named ?? DEFAULT_TENANT);
-    return { log, serviceId: undefined, tenantBy: "operator", actor: { type: "anonymous" } };
+    const actor: Actor = { type: "anonymous" };
+    return { log, caller: undefined, serviceId: undefined, tenantBy: "operator", operator: false, actor };
   }
 
   /** The log that a body's `tenant_id` names: the operator's choice, for everyone else only their own. */
@@ -94,14 +97,15 @@ export class Gate {
     if (named === undefined) return access.log;
     if (access.tenantBy === "default") return this.#tenantOf(named);
     if (access.tenantBy === "operator") requireSame(access.log, named);
-    else requireTenant(access.log, named);
+    else requireTenant(access.log, named, access.caller);
     return access.log;
   }
 
-  #checkAdminToken(token: string): void {
-    // Hashes of equal length: the comparison tells nothing by its time.
-    if (!timingSafeEqual(hash("sha256", token, "buffer"), this.#adminTokenHash))
-      throw unauthenticated("The admin token is not this installation's.");
+  /** Whoever holds the credential that the request brings beside the admin token; undefined where it brings none. */
+  #callerOf(request: FastifyRequest): Promise<Caller> | undefined {
+    const secret = secretOf(request);
+    if (secret !== undefined) return this.#apiKeys.authenticate(secret);
+    return undefined;
   }
 
   async #tenantOf(idOrSlug: string): Promise<TenantLog> {
@@ -109,6 +113,12 @@ export class Gate {
     if (log === undefined) throw new Problem(404, "not-found", `There is no tenant "${idOrSlug}".`);
     return log;
   }
+}
+
+function scopeMissing({ scopes, credential }: Caller, scope: Scope): Problem {
+  const own = scopes.map((one) => `"${one}"`).join(", ");
+  const detail = `This needs the scope "${scope}"; the credential has ${own === "" ? "none" : own}.`;
+  return new Problem(403, "forbidden", detail, { reason: "scope_missing", credential });
 }
 
 function isNameOf(log: TenantLog, named: string): boolean {
@@ -123,9 +133,11 @@ function requireSame(log: TenantLog, named: string | undefined): void {
   });
 }
 
-function requireTenant(log: TenantLog, named: string): void {
+function requireTenant(log: TenantLog, named: string, caller: Caller | undefined): void {
   if (isNameOf(log, named)) return;
   throw new Problem(403, "forbidden", "The credential belongs to another tenant than the one that is named.", {
+    reason: "tenant_foreign",
+    credential: caller?.credential,
     errors: [{ path: "tenant_id", message: "must be the credential's own tenant, or be left out" }],
   });
 }
@@ -144,14 +156,10 @@ function secretOf(request: FastifyRequest): string | undefined {
   if (authorization !== undefined) {
     const [scheme, secret, ...rest] = authorization.split(" ");
     if (scheme?.toLowerCase() !== "bearer" || secret === undefined || rest.length > 0) {
-      throw unauthenticated('The Authorization header must be "Bearer <key>".');
+      throw new CredentialError("credential_malformed", 'The Authorization header must be "Bearer <key>".');
     }
     return secret;
   }
   const header = request.headers["x-api-key"];
   return typeof header === "string" ? header : undefined;
-}
-
-function unauthenticated(detail: string): Problem {
-  return new Problem(401, "unauthenticated", detail);
 }

@@ -10,7 +10,7 @@ import type { FastifyRequest } from "fastify";
 import { unsignedMessage } from "../log/append.ts";
 import { type PreparedEvent, prepareEvent, type SignedBy } from "../log/prepare.ts";
 import type { ReplaySecret } from "../log/replay-hash.ts";
-import type { TenantLog } from "../log/tenants.ts";
+import { OPERATOR_TENANT, type TenantLog } from "../log/tenants.ts";
 import type { Metrics } from "../metrics.ts";
 import type { KnownKey, Publishers, TenantPublishers } from "../publisher/publishers.ts";
 import { isSignature } from "../publisher/signature-check.ts";
@@ -151,6 +151,13 @@ async function verified(metrics: Metrics, signed: Signed, key: KnownKey | undefi
 
 /** @throws {Problem} 403 where the tenant cannot be written to. */
 export function requireActive({ slug, status }: TenantLog): void {
+  if (slug === OPERATOR_TENANT) {
+    throw new Problem(
+      403,
+      "forbidden",
+      "The operator's log has the server's own entries only: write to another tenant.",
+    );
+  }
   if (status === "active") return;
   const detail = `The tenant "${slug}" is ${status}: it can be read and not written to, until the operator reactivates it.`;
   throw new Problem(403, "forbidden", detail);

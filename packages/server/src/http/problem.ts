@@ -4,6 +4,7 @@
 import { EventError } from "@tallystick/core/event";
 import { JsonError } from "@tallystick/core/json";
 import type { FastifyError } from "fastify";
+import { type Caller, CredentialError, type DenialReason } from "../access/caller.ts";
 import { CommitUnknownError } from "../db/database.ts";
 import { isUnavailable } from "../db/unavailable.ts";
 import { UnsettledError } from "../log/append.ts";
@@ -24,7 +25,9 @@ export interface ProblemOptions {
   readonly errors?: readonly FieldError[] | undefined;
   readonly retryAfterSeconds?: number;
   /** What refusals are counted by, where it is more than the problem's name says. */
-  readonly reason?: RefusalReason | undefined;
+  readonly reason?: RefusalReason | DenialReason | undefined;
+  /** Of a denial: which credential it was. */
+  readonly credential?: Caller["credential"] | undefined;
   readonly cause?: unknown;
 }
 
@@ -72,7 +75,8 @@ export class Problem extends Error {
   readonly problem: ProblemName;
   readonly errors: readonly FieldError[] | undefined;
   readonly retryAfterSeconds: number | undefined;
-  readonly reason: RefusalReason | undefined;
+  readonly reason: RefusalReason | DenialReason | undefined;
+  readonly credential: Caller["credential"] | undefined;
 
   constructor(status: number, problem: ProblemName, detail: string, options: ProblemOptions = {}) {
     super(detail, { cause: options.cause });
@@ -82,6 +86,7 @@ export class Problem extends Error {
     this.errors = options.errors;
     this.retryAfterSeconds = options.retryAfterSeconds;
     this.reason = options.reason;
+    this.credential = options.credential;
   }
 }
 
@@ -129,6 +134,10 @@ const JOBS_PROBLEMS: Record<JobsError["code"], [number, ProblemName, number]> = 
 /** The answer to any error that a route or the framework throws; 500 for one that nobody foresaw. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof Problem) return error;
+  if (error instanceof CredentialError) {
+    const { message, reason, credential } = error;
+    return new Problem(401, "unauthenticated", message, { reason, credential, cause: error });
+  }
   if (error instanceof EventError) {
     return error.code === "reserved"
       ? new Problem(

@@ -4,8 +4,8 @@
 import { randomUUID } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, LogController } from "fastify";
+import type { IssuedKeys } from "../access/issued-keys.ts";
 import type { Database } from "../db/database.ts";
-import type { ApiKeys } from "../log/api-keys.ts";
 import type { AppendLimits } from "../log/append.ts";
 import type { ReplaySecret } from "../log/replay-hash.ts";
 import type { Sequencer } from "../log/sequencer.ts";
@@ -53,7 +53,7 @@ export interface Services {
   readonly database: Database;
   readonly gate: Gate;
   readonly tenants: Tenants;
-  readonly apiKeys: ApiKeys;
+  readonly issuedKeys: IssuedKeys;
   readonly sequencer: Sequencer;
   readonly appendLimits: AppendLimits;
   readonly signing: Signing;

@@ -1,13 +1,13 @@
 /**
- * The installation: the origin that begins the name of each log, and the first tenant.
+ * The installation: the origin that begins the name of each log, the first tenant, and the operator's.
  */
 import { randomBytes } from "node:crypto";
 import type { Database } from "../db/database.ts";
 import { StartError } from "../start-error.ts";
-import { SlugTakenError, type Tenants } from "./tenants.ts";
+import { OPERATOR_TENANT, SlugTakenError, type Tenants } from "./tenants.ts";
 
 /**
- * Makes the installation's row and its first tenant where they are not there yet. Any number of servers may start at once.
+ * Makes the installation's row, its first tenant and the operator's where they are not there yet. Any number of servers may start at once.
  *
  * @param origin as set; without one a new installation gets a unique one.
  * @throws {StartError} `origin_differs` when the database was made under another origin: its logs would answer to two names.
@@ -27,11 +27,15 @@ export async function openInstallation(
       `LOG_ORIGIN is "${options.origin}", and this database's logs are "${row!.origin}/...": an origin never changes. Unset LOG_ORIGIN, or use another database`,
     );
   }
-  if ((await tenants.find(options.defaultTenant)) === undefined) {
-    try {
-      await tenants.create(options.defaultTenant, options.defaultTenant);
-    } catch (error) {
-      if (!(error instanceof SlugTakenError)) throw error; // another server made it at the same moment
-    }
+  await ensureTenant(tenants, options.defaultTenant, options.defaultTenant);
+  await ensureTenant(tenants, OPERATOR_TENANT, "Operator");
+}
+
+async function ensureTenant(tenants: Tenants, slug: string, name: string): Promise<void> {
+  if ((await tenants.find(slug)) !== undefined) return;
+  try {
+    await tenants.create(slug, name);
+  } catch (error) {
+    if (!(error instanceof SlugTakenError)) throw error; // another server made it at the same moment
   }
 }

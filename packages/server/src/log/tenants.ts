@@ -5,6 +5,9 @@ import { emptyRoot } from "@tallystick/core/tree";
 import type { Database } from "../db/database.ts";
 import type { LogIdentity } from "./identity.ts";
 
+/** The tenant of whoever runs the installation: its log tells of what concerns no tenant, or all of them. No client writes to it. */
+export const OPERATOR_TENANT = "_operator";
+
 export type TenantStatus = "active" | "inactive" | "suspended";
 
 export interface Tenant {
@@ -29,7 +32,7 @@ export interface TenantLog {
 const CACHE_MS = 1_000;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 /** Whatever else is asked for is no tenant's name, and some of it (U+0000) no text that PostgreSQL takes. */
-const SLUG = /^[a-z0-9-]{1,63}$/;
+const SLUG = /^(?:[a-z0-9-]{1,63}|_operator)$/;
 const COLUMNS = `id, slug, name, status, to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at`;
 
 /** One of a tenant's logs. */

@@ -10,11 +10,9 @@ import { SERVICE_CHANGED } from "@tallystick/core/signed-only";
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
 import { TIME } from "../db/time.ts";
-import type { Recorded } from "../log/append.ts";
-import { AppendError } from "../log/errors.ts";
-import type { PreparedEvent } from "../log/prepare.ts";
+import { type Change, type Changed, makeChange } from "../log/change.ts";
 import type { Sequencer } from "../log/sequencer.ts";
-import { prepareSystemEvent, type SystemEvent } from "../log/system.ts";
+import type { SystemEvent } from "../log/system.ts";
 import type { TenantLog } from "../log/tenants.ts";
 import type { Publishers } from "./publishers.ts";
 
@@ -47,12 +45,6 @@ export interface NewKey {
   readonly validTo?: string | undefined;
 }
 
-/** A change, and the entry that tells of it; no entry where nothing had to be changed. */
-export interface Changed<T> {
-  readonly changed: T;
-  readonly entry: Recorded | undefined;
-}
-
 export type KeyChangeErrorCode =
   /** There is no such key. */
   | "unknown"
@@ -83,9 +75,6 @@ interface Parts {
   readonly sequencer: Sequencer;
   readonly publishers: Publishers;
 }
-
-/** What a change makes, and the event that tells of it; no event where nothing had to be changed. */
-type Change<T> = (client: pg.ClientBase, recordedAt: string) => Promise<{ changed: T; event: SystemEvent | undefined }>;
 
 export class PublisherKeys {
   readonly #database: Database;
@@ -226,37 +215,12 @@ export class PublisherKeys {
     });
   }
 
-  /** Makes a change with the log's lock held, and records the event that tells of it. */
   async #change<T>(log: TenantLog, change: Change<T>): Promise<Changed<T>> {
-    let made: T | undefined;
-    // What the entry says depends on what is found under the lock: it takes the place of this one, of the same service.
-    const placeholder = prepareSystemEvent(log, {
-      action: "tallystick.change",
-      actor: { type: "system", id: "tallystick" },
-    });
-    const events: PreparedEvent[] = [placeholder];
-    let refusal: KeyChangeError | undefined;
-    const outcome = await this.#sequencer.append({
-      logId: log.logId,
-      partial: false,
-      events,
-      alongside: async (client, recordedAt) => {
-        await client.query("select set_config('tallystick.tenant_id', $1, true)", [log.tenantId]);
-        try {
-          const { changed, event } = await change(client, recordedAt);
-          made = changed;
-          events.splice(0, events.length, ...(event === undefined ? [] : [prepareSystemEvent(log, event)]));
-        } catch (error) {
-          if (error instanceof KeyChangeError) refusal = error;
-          throw error;
-        }
-      },
-    });
-    this.#publishers.forget(log.tenantId);
-    if (outcome instanceof AppendError) throw outcome.code === "refused" && refusal !== undefined ? refusal : outcome;
-    const [entry] = outcome;
-    if (entry instanceof AppendError) throw entry;
-    return { changed: made!, entry };
+    try {
+      return await makeChange(this.#sequencer, log, change);
+    } finally {
+      this.#publishers.forget(log.tenantId);
+    }
   }
 
   async #inTenant<T>(tenantId: string, work: (client: pg.ClientBase) => Promise<T>): Promise<T> {

@@ -198,7 +198,7 @@ async function refusePredecessors(
   missing: readonly string[],
 ): Promise<void> {
   for (const name of missing) {
-    const [, slug] = /\/([a-z0-9-]+)\.\d+$/.exec(name) ?? [];
+    const [, slug] = /\/([a-z0-9_-]+)\.\d+$/.exec(name) ?? [];
     if (slug === undefined) continue;
     const [current] = await database.query<{ logId: number; tenantId: string; name: string }>(
       `select l.id as "logId", l.tenant_id as "tenantId", l.name from tallystick.logs l join tallystick.tenants t on t.id = l.tenant_id

@@ -4,7 +4,8 @@
 import { isReserved } from "@tallystick/core/event";
 import { normalizeTimestamp } from "@tallystick/core/timestamp";
 import type { FastifyInstance } from "fastify";
-import type { Scope } from "../../log/api-keys.ts";
+import type { Scope } from "../../access/scopes.ts";
+import { OPERATOR_TENANT } from "../../log/tenants.ts";
 import { jsonBody } from "../body.ts";
 import { Problem } from "../problem.ts";
 import { createApiKeySchema, listApiKeysSchema, revokeApiKeySchema } from "../schemas/api-keys.ts";
@@ -20,9 +21,9 @@ interface Body {
   readonly expires_at?: string;
 }
 
-export function apiKeyRoutes(app: FastifyInstance, { apiKeys }: Services): void {
+export function apiKeyRoutes(app: FastifyInstance, { issuedKeys }: Services): void {
   app.get("/v1/admin/api-keys", { schema: listApiKeysSchema, config }, async (request) => ({
-    data: await apiKeys.list(request.access.log.tenantId),
+    data: await issuedKeys.list(request.access.log.tenantId),
   }));
 
   app.post("/v1/admin/api-keys", { schema: createApiKeySchema, config }, async (request, reply) => {
@@ -37,7 +38,14 @@ export function apiKeyRoutes(app: FastifyInstance, { apiKeys }: Services): void 
         },
       );
     }
-    const key = await apiKeys.create(request.access.log.tenantId, {
+    const { log, actor } = request.access;
+    if (body.scopes.includes("operator") && log.slug !== OPERATOR_TENANT) {
+      const detail = `Only a key of the tenant "${OPERATOR_TENANT}" can act across tenants: name that one by X-Tenant-Id.`;
+      throw new Problem(403, "forbidden", detail, {
+        errors: [{ path: "/scopes", message: `can contain "operator" in the tenant "${OPERATOR_TENANT}" only` }],
+      });
+    }
+    const key = await issuedKeys.create(log, actor, {
       name: body.name,
       scopes: body.scopes,
       serviceId: body.service_id,
@@ -48,9 +56,9 @@ export function apiKeyRoutes(app: FastifyInstance, { apiKeys }: Services): void 
 
   app.delete("/v1/admin/api-keys/:id", { schema: revokeApiKeySchema, config }, async (request) => {
     const { id } = request.params as { id: string };
-    const key = await apiKeys.revoke(request.access.log.tenantId, id);
-    if (key === undefined) throw new Problem(404, "not-found", `There is no API key ${id}.`);
-    return key;
+    const revoked = await issuedKeys.revoke(request.access.log, request.access.actor, id);
+    if (revoked === undefined) throw new Problem(404, "not-found", `There is no API key ${id}.`);
+    return revoked.changed;
   });
 }
 

@@ -10,7 +10,8 @@ import {
 } from "@tallystick/core/public-key";
 import { normalizeTimestamp, TimestampError } from "@tallystick/core/timestamp";
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { type Changed, KeyChangeError, type NewKey } from "../../publisher/publisher-keys.ts";
+import type { Changed } from "../../log/change.ts";
+import { KeyChangeError, type NewKey } from "../../publisher/publisher-keys.ts";
 import { jsonBody } from "../body.ts";
 import { requireActive } from "../intake.ts";
 import { Problem } from "../problem.ts";

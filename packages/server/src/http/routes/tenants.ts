@@ -1,5 +1,5 @@
 /**
- * GET/POST /v1/tenants, GET/PATCH /v1/tenants/{id}: the operator's.
+ * GET/POST /v1/tenants, GET/PATCH /v1/tenants/{id}: the operator's, but for an administrator's look at their own.
  */
 import type { FastifyInstance } from "fastify";
 import { SlugTakenError, type TenantStatus } from "../../log/tenants.ts";
@@ -10,9 +10,13 @@ import type { Services } from "../server.ts";
 import { parseWith } from "../validate.ts";
 
 const config = { scope: "operator" } as const;
+/** An administrator sees their own tenant, the operator each. */
+const own = { scope: "admin" } as const;
 
 export function tenantRoutes(app: FastifyInstance, { tenants }: Services): void {
-  app.get("/v1/tenants", { schema: listTenantsSchema, config }, async () => ({ data: await tenants.list() }));
+  app.get("/v1/tenants", { schema: listTenantsSchema, config: own }, async ({ access: { operator, log } }) => ({
+    data: operator ? await tenants.list() : [await tenants.get(log.tenantId)],
+  }));
 
   app.post("/v1/tenants", { schema: createTenantSchema, config }, async (request, reply) => {
     const { slug, name } = parseWith<{ slug: string; name?: string }>(createTenantSchema.body, jsonBody(request));
@@ -25,7 +29,7 @@ export function tenantRoutes(app: FastifyInstance, { tenants }: Services): void 
     }
   });
 
-  app.get("/v1/tenants/:id", { schema: getTenantSchema, config }, async (request) => {
+  app.get("/v1/tenants/:id", { schema: getTenantSchema, config: { ...own, tenantInPath: true } }, async (request) => {
     const { id } = request.params as { id: string };
     return (await tenants.get(id)) ?? unknownTenant(id);
   });

@@ -1,13 +1,14 @@
 /**
  * Schemas of the API keys' routes.
  */
+import { SCOPES } from "../../access/scopes.ts";
 import { listOf, problems, strict, tenantParameter, time, uuid } from "./shared.ts";
 
 const scopes = {
   type: "array",
   minItems: 1,
   uniqueItems: true,
-  items: { type: "string", enum: ["write", "read", "stream", "export", "verify", "admin"] },
+  items: { type: "string", enum: SCOPES },
 } as const;
 const nullableTime = { type: ["string", "null"], format: "date-time" } as const;
 const apiKeyFields = {
@@ -19,6 +20,7 @@ const apiKeyFields = {
   created_at: time,
   expires_at: nullableTime,
   revoked_at: nullableTime,
+  last_used_at: { ...nullableTime, description: "To about a minute" },
 } as const;
 const apiKey = { type: "object", required: Object.keys(apiKeyFields), properties: apiKeyFields } as const;
 

@@ -23,6 +23,7 @@ const tenantPath = {
 export const listTenantsSchema = {
   operationId: "listTenants",
   summary: "List tenants",
+  description: "Those that the credential may administer: all for the operator, else its own.",
   tags: ["tenants"],
   querystring: { ...strict, properties: tenantParameter },
   response: { 200: listOf(tenant), ...problems(401, 403) },
