@@ -7,7 +7,7 @@ import { type Event, EventError, isReserved, type ParsedEvent, parseEvent } from
 import { JsonError, type JsonObject, type JsonValue, parseJson, pointerToken } from "./json.ts";
 import { type EventProblem, nearest } from "./problems.ts";
 import { isObject } from "./shape.ts";
-import { camelCase, TENANT_NAMES } from "./spelling.ts";
+import { camelCase, respell, sentPath, TENANT_NAMES } from "./spelling.ts";
 
 /** What a publisher has signed, and with what. */
 export interface Signed {
@@ -83,6 +83,17 @@ export function eventOfText(text: string, unsigned: readonly string[], event: Ev
     merged[name] = value as JsonValue;
   }
   return parseEvent(merged).event;
+}
+
+/**
+ * Where in what a client sent a value stands: the pointer in `input` for one in the event that {@link parseSubmission} makes of it.
+ * For messages about an event that was read without error.
+ */
+export function pointerAsSent(input: JsonValue, pointer: string): string {
+  if (!isObject(input)) return pointer;
+  const { event: text, event_data: claimed } = input;
+  if (typeof text !== "string") return sentPath(respell(input), pointer);
+  return `${claimed === undefined ? "/event" : "/event_data"}${sentPath(respell(parseJson(text) as JsonObject), pointer)}`;
 }
 
 /** Whether `data` says something of a member that may also stand beside it. */

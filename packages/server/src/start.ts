@@ -3,6 +3,7 @@
  */
 import type { AddressInfo } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
+import { Masking } from "@tallystick/core/masking";
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import { AdminToken } from "./access/admin-token.ts";
 import { ApiKeys, SECRET_PREFIX } from "./access/api-keys.ts";
@@ -150,6 +151,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         publishers,
         publisherKeys: new PublisherKeys({ database, sequencer, publishers }),
         metrics: new Metrics(),
+        masking: new Masking({ keys: config.maskedKeys, cardNumbers: config.maskCardNumbers }),
         replaySecret: replaySecret(signing.key.seed),
         gate: new Gate({ apiKeys, tenants, adminToken: new AdminToken(adminToken) }),
         readiness: readinessOf({

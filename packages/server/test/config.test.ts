@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DEFAULT_MASKED_KEYS } from "@tallystick/core/masking";
 import { cosignerKey, formatVerifierKey, verifierKey } from "@tallystick/core/verifier-key";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { NOT_YET, SETTINGS } from "../src/config/settings.ts";
@@ -46,6 +47,8 @@ describe("loadConfig()", () => {
       queueMaxBytes: 128 * 1024 ** 2,
       idempotencyWindowDays: 7,
       maxClockSkewSeconds: 60,
+      maskedKeys: DEFAULT_MASKED_KEYS,
+      maskCardNumbers: false,
       warnings: [],
     });
   });
@@ -131,6 +134,8 @@ describe("loadConfig()", () => {
     ["QUEUE_MAX_BYTES", "64MB"],
     ["QUEUE_MAX_BYTES", "1MiB"],
     ["DB_PORT", "tcp://10.0.0.7:5432"],
+    ["MASKED_KEYS", "password,,token"],
+    ["MASKED_KEYS", "pass word"],
   ])("refuses %s=%s", (name, value) => {
     expect(problems({ [name]: value })[0]).toMatch(new RegExp(`^${name} `));
   });
@@ -142,6 +147,9 @@ describe("loadConfig()", () => {
     ["LOG_LEVEL", "warning", { logLevel: "warn" }],
     ["QUEUE_MAX_BYTES", "1GiB", { queueMaxBytes: 1024 ** 3 }],
     ["PORT", "0", { port: 0 }],
+    ["MASKED_KEYS", "Pin, tax_id", { maskedKeys: ["Pin", "tax_id"] }],
+    ["MASKED_KEYS", "+pin", { maskedKeys: [...DEFAULT_MASKED_KEYS, "pin"] }],
+    ["MASKED_KEYS", "none", { maskedKeys: [] }],
   ])("accepts %s=%s", (name, value, expected) => {
     expect(load({ [name]: value })).toMatchObject(expected);
   });

@@ -1,3 +1,5 @@
+import { DEFAULT_MASKED_KEYS } from "@tallystick/core/masking";
+import { maskedKeys } from "./masked-keys.ts";
 import {
   boolean,
   bytes,
@@ -132,6 +134,13 @@ export const SETTINGS = {
     unset: "one is made at the first start and kept in DATA_DIR/credentials.json",
     secret: "all",
     reason: "The operator's token, sent as X-Admin-Token; acts across tenants.",
+  }),
+  maskedKeys: withDefault("MASKED_KEYS", maskedKeys, DEFAULT_MASKED_KEYS.join(","), {
+    reason:
+      'Keys whose values in metadata, changes and attributes are masked before anything is recorded, in any case; - and _ do not count. "+pin,ssn" adds to the default; "none" masks nothing.',
+  }),
+  maskCardNumbers: withDefault("MASK_CARD_NUMBERS", boolean, "false", {
+    reason: "Masks payment card numbers too. One in ten of other long numbers looks like one.",
   }),
   commitBatchMaxEvents: withDefault("COMMIT_BATCH_MAX_EVENTS", integer(1, 50_000), "4000", {
     unit: "events",

@@ -2,10 +2,12 @@
  * From what a client sent to an event that may wait for its place in a log: the checks that need the credential, and the
  * publisher's signature.
  */
+import type { Event } from "@tallystick/core/event";
 import type { JsonValue } from "@tallystick/core/json";
+import { type Masking, marksIn } from "@tallystick/core/masking";
 import { signatureBytes } from "@tallystick/core/public-key";
 import { publisherOf } from "@tallystick/core/publisher";
-import { parseSubmission, type Signed, type Submission } from "@tallystick/core/signed-event";
+import { parseSubmission, pointerAsSent, type Signed, type Submission } from "@tallystick/core/signed-event";
 import type { FastifyRequest } from "fastify";
 import { unsignedMessage } from "../log/append.ts";
 import { type PreparedEvent, prepareEvent, type SignedBy } from "../log/prepare.ts";
@@ -18,6 +20,8 @@ import type { Access, Gate } from "./access.ts";
 import { Problem, publisherKeyProblem, signatureRequired } from "./problem.ts";
 
 const MAX_KEY_BYTES = 128;
+/** Places that an answer names. */
+const MAX_ERRORS = 100;
 const DEFAULT_SERVICE = "default";
 
 /** An event that is ready, and the log that it is for. */
@@ -31,6 +35,7 @@ export interface IntakeParts {
   readonly gate: Gate;
   readonly publishers: Publishers;
   readonly metrics: Metrics;
+  readonly masking: Masking;
   /** Keys the hashes by which a repeated event is known. */
   readonly replaySecret: ReplaySecret;
 }
@@ -42,7 +47,8 @@ export interface IntakeParts {
  * @param headerKey the request's Idempotency-Key.
  * @throws {import("@tallystick/core/event").EventError} @throws {import("../log/prepare.ts").LeafTooLargeError}
  * @throws {Problem} 400 for two different keys, or a signature that cannot be one by its length; 403 for another tenant, another
- *   service, a tenant that is not active; 422 for a signature that is wrong or missing, or a key that may not sign this.
+ *   service, a tenant that is not active; 422 for a signature that is wrong or missing, a key that may not sign this, or a signed
+ *   event that holds a secret.
  */
 export function takeIn(
   parts: IntakeParts,
@@ -50,12 +56,31 @@ export function takeIn(
   input: JsonValue,
   headerKey: string | undefined,
 ): Intake | Promise<Intake> {
-  const submission = parseSubmission(input);
+  const parsed = parseSubmission(input);
+  // Before anything is made of the event: what is masked leaves no trace, not even in the hash that knows a repeated event.
+  const submission: Submission = { ...parsed, event: parts.masking.mask(parsed.event) };
+  if (parsed.signed !== undefined) refuseMasked(submission.event, input);
   const { tenant } = submission;
   if (tenant !== undefined) {
     return parts.gate.logOf(access, tenant).then((log) => takeInto(parts, log, access, submission, headerKey));
   }
   return takeInto(parts, access.log, access, submission, headerKey);
+}
+
+/**
+ * What is signed cannot be masked: the signature would not verify again.
+ * @throws {Problem} 422 that names each place.
+ */
+function refuseMasked(event: Event, input: JsonValue): void {
+  const marks = marksIn(event);
+  if (marks.size === 0) return;
+  const errors = [...marks].slice(0, MAX_ERRORS).map(([pointer, rule]) => ({
+    path: pointerAsSent(input, pointer),
+    message: `holds a secret (${rule}): leave it out, and sign again`,
+  }));
+  const detail =
+    "The event was not recorded: it holds what is masked, which cannot be done to a signed event. Its publisher leaves secrets out before it signs.";
+  throw new Problem(422, "masked-value", detail, { errors });
 }
 
 function takeInto(

@@ -60,6 +60,7 @@ export type ProblemName =
   | "invalid-signature"
   | "publisher-key"
   | "signature-required"
+  | "masked-value"
   | "query-too-slow"
   | "request-timeout"
   | "unavailable"

@@ -3,6 +3,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type { ServerResponse } from "node:http";
+import type { Masking } from "@tallystick/core/masking";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, LogController } from "fastify";
 import type { IssuedKeys } from "../access/issued-keys.ts";
 import type { Database } from "../db/database.ts";
@@ -61,6 +62,7 @@ export interface Services {
   readonly publishers: Publishers;
   readonly publisherKeys: PublisherKeys;
   readonly metrics: Metrics;
+  readonly masking: Masking;
   readonly replaySecret: ReplaySecret;
   readonly readiness: () => Promise<Readiness>;
 }

@@ -2,8 +2,27 @@
  * Schemas of the routes that read entries.
  */
 import { ACTOR_TYPES, OPERATIONS, OUTCOMES, SEVERITIES } from "@tallystick/core/event";
-import { event } from "./events.ts";
+import { event as sentEvent } from "./events.ts";
 import { hex, logParameter, problems, seq, strict, tenantParameter, text, time, uuid } from "./shared.ts";
+
+const maskableText = {
+  oneOf: [
+    sentEvent.properties.reason,
+    {
+      ...strict,
+      description: "Masked: it held a secret, or a card number",
+      required: ["$masked"],
+      properties: { $masked: { type: "string", description: "The rule that it was masked by" } },
+    },
+  ],
+} as const;
+
+const event = {
+  ...sentEvent,
+  description:
+    "The event in canonical spelling. What was masked stands as a lone $masked, what was erased as a lone $committed.",
+  properties: { ...sentEvent.properties, reason: maskableText, description: maskableText },
+} as const;
 
 const entryFields = {
   id: uuid,
