@@ -103,7 +103,7 @@ async function takeRole(client: Client, role: string): Promise<void> {
 /** Sets the tenant whose rows the reader sees, by id or slug. */
 async function setTenant(client: Client, idOrSlug: string): Promise<void> {
   const { rows } = await client.query<{ id: string }>(
-    "select set_config('tallystick.tenant_id', id::text, false) as id from tallystick.tenants where slug = $1 or id::text = $1",
+    "select set_config('tallystick.tenant_id', id::text, false) as id from tallystick.tenant_named($1) id where id is not null",
     [idOrSlug.toLowerCase()],
   );
   if (rows[0] === undefined) throw new CliError(`there is no tenant "${idOrSlug}"`);

@@ -97,7 +97,7 @@ describe("api-keys", () => {
     expect(withKey.stdout).toContain(made.id);
     const refused = await cli(["api-keys", "list", "--api-key", made.secret]);
     expect(refused.code).toBe(1);
-    expect(refused.stderr).toContain("The API key is not known, expired or revoked. (401)");
+    expect(refused.stderr).toContain("The API key is revoked: use another. (401)");
   });
 
   test("a scope that there is not is named", async () => {

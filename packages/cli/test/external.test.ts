@@ -52,7 +52,7 @@ test("migrate, serve, verify and sql work on a PostgreSQL of the operator's", as
   }
   server.child.kill("SIGTERM");
   expect((await server.ended).code).toBe(0);
-  expect((await run(["verify"], settings, cwd)).stdout).toContain("All good: 1 log, 1 entry.");
+  expect((await run(["verify"], settings, cwd)).stdout).toContain("All good: 2 logs, 1 entry.");
   const seen = await run(["sql", "--csv", "select current_user as who, count(*) as n from entries"], settings, cwd);
   expect(seen.stdout).toBe("who,n\ntallystick_auditor,1\n");
 });

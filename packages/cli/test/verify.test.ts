@@ -88,11 +88,15 @@ async function withoutEntry<T>(work: () => Promise<T>): Promise<T> {
 
 describe("verify", () => {
   test("exits with 0 on a good log, from the database, a URL, and a server", async () => {
-    for (const args of [[], ["--database", credentials.database_url], ["--server", credentials.url]]) {
+    for (const [logs, ...args] of [
+      ["2 logs"],
+      ["2 logs", "--database", credentials.database_url],
+      ["1 log", "--server", credentials.url], // the tenant's
+    ]) {
       const { code, stdout, stderr } = await verify(...args);
       expect(stderr).toBe("");
       expect(stdout).toMatch(/^good {2}.+\/default {2}4 of 4 entries checked\n/);
-      expect(stdout).toContain("All good: 1 log, 4 entries.");
+      expect(stdout).toContain(`All good: ${logs}, 4 entries.`);
       expect(code).toBe(0);
     }
     expect((await verify("--tenant", "default", "--service", "orders")).code).toBe(0);
@@ -113,7 +117,7 @@ describe("verify", () => {
       expect(code).toBe(1);
       expect(stdout).toMatch(/^BAD {3}.+\/default/);
       expect(stdout).toContain(`tenant default, seq ${victim.seq}, id ${victim.id}`);
-      expect(stdout).toContain("TAMPERING FOUND in 1 of 1 log.");
+      expect(stdout).toContain("TAMPERING FOUND in 1 of 2 logs.");
 
       const command = /see it: (tallystick|npm run -s tallystick --) sql "(.*)"$/m.exec(stdout)?.[2];
       const seen = await run(["sql", command!], settings, cwd);

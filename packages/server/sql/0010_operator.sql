@@ -15,6 +15,14 @@ create policy change on tallystick.tenants for update to tallystick_writer using
 create policy audit on tallystick.tenants for select to tallystick_auditor using (true);
 grant update (settings) on tallystick.tenants to tallystick_writer;
 
+-- Which tenant is meant, by id or slug, for whoever is about to set it and sees none before.
+create function tallystick.tenant_named(id_or_slug text) returns uuid
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select id from tallystick.tenants where slug = id_or_slug or id::text = id_or_slug
+$$;
+revoke all on function tallystick.tenant_named(text) from public;
+grant execute on function tallystick.tenant_named(text) to tallystick_reader, tallystick_auditor;
+
 -- Scope operator: to act across tenants. Only the operator's own credentials can have it.
 alter table tallystick.api_keys drop constraint api_keys_scopes_known;
 alter table tallystick.api_keys add constraint api_keys_scopes_known

@@ -1690,6 +1690,18 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.size_before(integer,timestamp with time zone) to tallystick_reader;
 
+CREATE OR REPLACE FUNCTION tallystick.tenant_named(id_or_slug text)
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select id from tallystick.tenants where slug = id_or_slug or id::text = id_or_slug
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.tenant_named(text) to tallystick_auditor;
+grant execute on tallystick.tenant_named(text) to tallystick_reader;
+
 CREATE OR REPLACE FUNCTION tallystick.term(log_id integer, field text, value text, seq bigint)
  RETURNS bigint
  LANGUAGE sql

@@ -3,8 +3,12 @@
  */
 import type { Database } from "./db/database.ts";
 import type { Check, Readiness } from "./http/routes/health.ts";
+import { OPERATOR_TENANT } from "./log/tenants.ts";
 import type { Signing } from "./signing/signing.ts";
 import type { Witnesses } from "./signing/witnesses.ts";
+
+/** Names of the operator's log and its successors: no client writes to them. */
+const OPERATOR_LOG = new RegExp(`/${OPERATOR_TENANT}(?:\\.\\d+)?$`);
 
 interface State {
   clock_ms: number;
@@ -101,7 +105,7 @@ export function readinessOf({
     return { witnesses: problems.length === 0 ? { status: "ok" } : { status: "warning", detail: problems.join("; ") } };
   }
 
-  /** Failed where no log can be written to: what is wrong with one tenant's must not take away the others' server. */
+  /** Failed where no client's log can be written to: what is wrong with one tenant's must not take away the others' server. */
   async function signaturesCheck(): Promise<Check> {
     const { checkpoints, missingLogs, publication } = signing;
     const { refusals } = checkpoints;
@@ -116,14 +120,15 @@ export function readinessOf({
       details.push(`checkpoints cannot be published: ${failure instanceof Error ? failure.message : String(failure)}`);
     }
     if (details.length === 0) return { status: "ok" };
-    return { status: refusals.length >= logs.current ? "failed" : "warning", detail: details.join("; ") };
+    const refused = refusals.filter(({ log }) => !OPERATOR_LOG.test(log)).length;
+    return { status: refused >= logs.current ? "failed" : "warning", detail: details.join("; ") };
   }
 
-  /** How many logs may be written to, were it not for refusals; and which of these the database still has not got. */
+  /** How many logs clients may write to, were it not for refusals; and which of these the database still has not got. */
   async function logsNow(names: readonly string[]): Promise<{ current: number; missing: readonly string[] }> {
     const [logs] = await database.query<{ current: number; missing: string[] | null }>(
-      `select (select count(*)::int from tallystick.logs l
-           where not exists (select from tallystick.logs successor where successor.predecessor_id = l.id)) as current,
+      `select (select count(*)::int from tallystick.logs l join tallystick.tenants t on t.id = l.tenant_id
+           where t.slug <> '${OPERATOR_TENANT}' and not exists (select from tallystick.logs successor where successor.predecessor_id = l.id)) as current,
          (select array_agg(name) from unnest($1::text[]) as missing (name)
            where not exists (select from tallystick.logs l where l.name = missing.name)) as missing`,
       [names],

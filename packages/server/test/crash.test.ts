@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readCredentials } from "../src/credentials.ts";
 import { Database } from "../src/db/database.ts";
 import { Tenants } from "../src/log/tenants.ts";
 import type { Answer, Head, Problem } from "../src/testing/api.ts";
@@ -119,13 +120,9 @@ describe("kill -9", () => {
     const dataDir = join(await temporaryDirectory(), "data");
     const start = () => startTestServer({ ...databaseSettings(database), API_KEY }, { dataDir });
     let server = await start();
-    const key = await server.operator.post<{ secret: string }>(
-      "/v1/admin/api-keys",
-      { name: "load", scopes: ["write"] },
-      { "x-tenant-id": log.slug },
-    );
+    const key = await database.newKey(log.slug, { scopes: ["write"] });
     const authorized = (one: TestServer) =>
-      Object.assign(Object.create(one) as TestServer, { api: one.api.as({ "x-api-key": key.body.secret }) });
+      Object.assign(Object.create(one) as TestServer, { api: one.api.as({ "x-api-key": key }) });
     let current = Promise.resolve(authorized(server));
     const load = new Load("s", () => current, random);
     for (let kill = 0; kill < KILLS; kill++) {
@@ -147,11 +144,12 @@ describe("kill -9", () => {
   test(`of PostgreSQL, ${KILLS} times under load (seed ${SEED})`, { timeout: CAMPAIGN_TIMEOUT_MS }, async () => {
     const random = randomFrom(SEED + 1);
     const server = await startTestServer({ API_KEY }, { dataDir: join(await temporaryDirectory(), "data") });
-    const url = server.credentials.database_url;
+    // It may come back on another port.
+    const place = async () => (await readCredentials(server.dataDir))!.database_url!;
     const load = new Load("p", () => Promise.resolve(server), random);
     for (let kill = 0; kill < KILLS; kill++) {
       await someMore(load, random);
-      const witness = await connected(url);
+      const witness = await connected(await place());
       const ended = new Promise<void>((resolve) => witness.on("end", () => resolve()));
       const { rows } = await witness.query<{ postmaster: number; backend: number | null }>(
         `select split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::integer as postmaster,
@@ -161,13 +159,17 @@ describe("kill -9", () => {
       const { postmaster, backend } = rows[0]!;
       process.kill(kill % 3 === 2 ? (backend ?? postmaster) : postmaster, "SIGKILL");
       await ended;
-      await until(() => answers(url), { what: "PostgreSQL is there again", deadlineMs: 60_000 });
+      await until(async () => answers(await place()), { what: "PostgreSQL is there again", deadlineMs: 60_000 }).catch(
+        (error: Error) => {
+          throw new Error(`${error.message}; the server said: ${server.said.slice(-4_000)}`);
+        },
+      );
       await someMore(load, random);
-      await withDatabase(url, async (own) => checkLog(own, (await new Tenants(own).find("default"))!));
+      await withDatabase(await place(), async (own) => checkLog(own, (await new Tenants(own).find("default"))!));
     }
     await load.end();
     expect(load.retries).toBeGreaterThan(0);
-    const client = await connected(url);
+    const client = await connected(await place());
     expect(await checkAccount(client, "default", load.account)).toBe(load.acknowledged);
     await client.end();
     expect(await server.stop()).toBe(0);
@@ -298,13 +300,7 @@ describe("SIGTERM", () => {
     for (let round = 0; round < 4; round++) {
       const server = await startTestServer({ ...databaseSettings(database), API_KEY });
       const { slug } = await database.tenant(`terminated-${round}`);
-      const { secret } = (
-        await server.operator.post<{ secret: string }>(
-          "/v1/admin/api-keys",
-          { name: "load", scopes: ["write"] },
-          { "x-tenant-id": slug },
-        )
-      ).body;
+      const secret = await database.newKey(slug, { scopes: ["write"] });
       const own = Object.assign(Object.create(server) as TestServer, { api: server.api.as({ "x-api-key": secret }) });
       const account = new Account();
       const clients = Array.from({ length: 32 }, (_, client) => writeUntilRefused(own, `t-${client}`, account));

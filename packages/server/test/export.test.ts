@@ -35,13 +35,8 @@ let tenants = 0;
 async function newTenant(): Promise<{ slug: string; api: Api; check: (file: string) => Promise<EvidenceReport> }> {
   const slug = `export-${tenants++}`;
   expect((await server.operator.post("/v1/tenants", { slug })).status).toBe(201);
-  const scopes = ["write", "read", "export", "verify"];
-  const key = await server.operator.post<{ secret: string }>(
-    "/v1/admin/api-keys",
-    { name: "test", scopes },
-    { "x-tenant-id": slug },
-  );
-  const api = server.api.as({ authorization: `Bearer ${key.body.secret}` });
+  const secret = await database.newKey(slug, { scopes: ["write", "read", "export", "verify"] });
+  const api = server.api.as({ authorization: `Bearer ${secret}` });
   const check = async (file: string) => {
     const { text } = await api.get(`/v1/tenants/${slug}/log/vkey`);
     return checkFile(file, text.trim());
@@ -415,13 +410,8 @@ describe("GET /v1/logs/export?format=evidence", () => {
         expect.stringContaining("nothing to prove"),
       ]);
     }
-    const scopes = ["read"];
-    const key = await server.operator.post<{ secret: string }>(
-      "/v1/admin/api-keys",
-      { name: "reader", scopes },
-      { "x-tenant-id": slug },
-    );
-    const reader = server.api.as({ authorization: `Bearer ${key.body.secret}` });
+    const secret = await database.newKey(slug, { scopes: ["read"] });
+    const reader = server.api.as({ authorization: `Bearer ${secret}` });
     expect(await refused("?format=evidence", reader)).toEqual([403, undefined, expect.stringContaining('"export"')]);
   });
 });

@@ -11,6 +11,7 @@ import { promisify } from "node:util";
 import { gunzipSync } from "node:zlib";
 import { leafHash } from "@tallystick/core/tree";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Scope } from "../src/access/scopes.ts";
 import type { Api, Headers } from "../src/testing/api.ts";
 import { TestDatabase } from "../src/testing/log.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";
@@ -64,11 +65,8 @@ async function published(slug: string, size: number): Promise<void> {
 }
 
 /** An API key of a tenant. */
-async function keyOf(slug: string, scopes: readonly string[]): Promise<Headers> {
-  const api = server.operator.with({ "x-tenant-id": slug });
-  const { status, body } = await api.post<{ secret: string }>("/v1/admin/api-keys", { name: "k", scopes });
-  expect(status).toBe(201);
-  return { authorization: `Bearer ${body.secret}` };
+async function keyOf(slug: string, scopes: readonly Scope[]): Promise<Headers> {
+  return { authorization: `Bearer ${await database.newKey(slug, { scopes })}` };
 }
 
 /** The bytes of an answer, as they came. */

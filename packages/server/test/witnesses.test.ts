@@ -65,10 +65,16 @@ async function stateDirectory(): Promise<string> {
   return directory;
 }
 
+/** The verifier key of the operator's log beside this one: of every installation there are two. */
+function operatorLogOf(vkey: string): string {
+  const { name, publicKey } = parseVerifierKey(vkey);
+  return formatVerifierKey(verifierKey(name.replace(/\/[^/]+$/, "/_operator"), publicKey));
+}
+
 /** A witness that runs in this process. */
 async function witness(vkey: string, options: { name?: string; stateDir?: string; port?: number } = {}) {
   const { name = "witness.example", port = 0, stateDir = await stateDirectory() } = options;
-  const logs = parseLogKeys([vkey]);
+  const logs = parseLogKeys([vkey, operatorLogOf(vkey)]);
   const running = await startWitness({ name, logs, stateDir, host: "127.0.0.1", port, log: QUIET });
   let stopped: Promise<void> | undefined;
   const stop = () => (stopped ??= running.stop());
@@ -365,7 +371,7 @@ describe("a witness that does not answer", () => {
       verifyReceipt(body.receipt, { logKey: parseVerifierKey(vkey) });
     }
     await cosigned(server, 100);
-    expect(sockets.size).toBe(1); // one request at a time for a log
+    expect(sockets.size).toBe(2); // one request at a time for a log, and the operator has one
     expect(await server.stop()).toBe(0);
   });
 
@@ -392,7 +398,9 @@ describe("a witness that does not answer", () => {
     await witness(vkey, before);
     await cosigned(server, 7);
     expect(await hasStatus(server, "ok")).toMatchObject({ since: null, detail: null });
-    const { rows } = await database.superuser.query("select size from tallystick.cosignatures order by size");
+    const { rows } = await database.superuser.query(
+      "select size from tallystick.cosignatures join tallystick.logs l on l.id = log_id where slug = 'default' order by size",
+    );
     expect(rows.map(({ size }) => Number(size))).toEqual([7]); // those between were left out
     expect(server.said.match(/does not answer/g)).toHaveLength(1);
   });
