@@ -1,5 +1,6 @@
 /**
- * The server under test: started as a user starts it, on a fresh data directory, with its own PostgreSQL and default settings.
+ * The server under test: started as a user starts it, on a fresh data directory, with its own PostgreSQL and default settings,
+ * but for the limits that keep a single client from loading it.
  */
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -51,6 +52,7 @@ export async function startTallystick({
       PORT: "0",
       DATA_DIR: dataDir,
       LOG_LEVEL: "WARNING",
+      RATE_LIMIT_REQUESTS: "0",
       ...settings,
     },
     cwd: place,

@@ -305,6 +305,18 @@ comment on table tallystick.publisher_keys: The key id is <service_id>:v<version
 comment on column tallystick.publisher_keys.public_key_pem: The one text for the key. Unique in a tenant: a revoked key does not come back under another id.
 comment on column tallystick.publisher_keys.valid_to: Exclusive; null: for good. Only ever comes nearer.
 
+table tallystick.rate_limits (
+  key uuid not null,
+  level double precision not null,
+  per_minute double precision not null,
+  at timestamp with time zone not null,
+  constraint rate_limits_per_minute_positive CHECK ((per_minute > (0)::double precision)),
+  constraint rate_limits_pkey PRIMARY KEY (key)
+);
+row-level security on tallystick.rate_limits;
+comment on table tallystick.rate_limits: Tokens that were left at a time; a bucket fills by per_minute, and holds as many. No row: it is full.
+comment on column tallystick.rate_limits.key: The first half of a hash: of a tenant's id, or of a credential's kind, tenant and id.
+
 table tallystick.service_heads (
   log_id integer not null,
   service_id text not null,
@@ -1231,6 +1243,18 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.find_positions(integer,bigint,bigint,boolean,integer,bigint[],bigint[],text,timestamp with time zone,timestamp with time zone,bigint) to tallystick_reader;
 
+CREATE OR REPLACE FUNCTION tallystick.forget_rate_limits()
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  delete from tallystick.rate_limits
+  where level + extract(epoch from clock_timestamp() - at) * per_minute / 60 >= per_minute
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.forget_rate_limits() to tallystick_writer;
+
 CREATE OR REPLACE FUNCTION tallystick.has_head(log integer, size bigint, root bytea)
  RETURNS boolean
  LANGUAGE sql
@@ -1780,6 +1804,26 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.unpublished_logs() to tallystick_writer;
+
+CREATE OR REPLACE FUNCTION tallystick.use_rate_limits(keys uuid[], used double precision[], per_minute double precision[])
+ RETURNS TABLE(key uuid, level double precision)
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into tallystick.rate_limits as r (key, level, per_minute, at)
+  select u.key, u.per_minute - u.used, u.per_minute, clock_timestamp()
+  from unnest(keys, used, per_minute) as u (key, used, per_minute) order by u.key
+  on conflict on constraint rate_limits_pkey do update set
+    -- A server that was told of a limit a second ago may still count by the one before it.
+    level = least(r.level + excluded.per_minute - r.per_minute
+                  + greatest(extract(epoch from excluded.at - r.at), 0) * excluded.per_minute / 60, excluded.per_minute)
+            - (excluded.per_minute - excluded.level),
+    per_minute = excluded.per_minute, at = greatest(r.at, excluded.at)
+  returning r.key, r.level
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.use_rate_limits(uuid[],double precision[],double precision[]) to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.valid_publisher_keys(keys uuid[])
  RETURNS TABLE(id uuid, valid_from timestamp with time zone, valid_to timestamp with time zone)

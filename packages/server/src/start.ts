@@ -20,6 +20,9 @@ import { isConnectionError } from "./db/unavailable.ts";
 import { Gate } from "./http/access.ts";
 import { drainHttp } from "./http/drain.ts";
 import { buildServer } from "./http/server.ts";
+import { Guesses } from "./limits/guesses.ts";
+import { RateLimits } from "./limits/rate-limits.ts";
+import { SharedUse } from "./limits/shared-use.ts";
 import type { AppendLimits } from "./log/append.ts";
 import { AppendError } from "./log/errors.ts";
 import { openInstallation } from "./log/installation.ts";
@@ -81,6 +84,14 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
     );
     stops.push(() => lastUsed.stop());
     const apiKeys = new ApiKeys(database, { lastUsed });
+    const rateLimits = new RateLimits({
+      perTenant: config.rateLimitRequests,
+      perCredential: config.rateLimitCredentialRequests,
+    });
+    const sharedUse = new SharedUse(database, rateLimits, (error) =>
+      logger.warn({ err: error }, "the use of rate limits could not be shared: each server counts by itself"),
+    );
+    stops.push(() => sharedUse.stop());
     const publishers = new Publishers(database);
     const maintenance = await startMaintenance(database, config.idempotencyWindowDays, logger);
     stops.push(() => withDeadline(maintenance.stop(), config.shutdownTimeoutMs, logger));
@@ -153,7 +164,13 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         metrics: new Metrics(),
         masking: new Masking({ keys: config.maskedKeys, cardNumbers: config.maskCardNumbers }),
         replaySecret: replaySecret(signing.key.seed),
-        gate: new Gate({ apiKeys, tenants, adminToken: new AdminToken(adminToken) }),
+        rateLimits,
+        gate: new Gate({
+          apiKeys,
+          tenants,
+          adminToken: new AdminToken(adminToken),
+          guesses: new Guesses(config.refusedCredentialsLimit),
+        }),
         readiness: readinessOf({
           database,
           unmet,

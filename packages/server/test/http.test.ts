@@ -436,6 +436,7 @@ describe("tenants", () => {
       slug: "tenants-1",
       name: "tenants-1",
       status: "active",
+      settings: {},
       created_at: expect.stringMatching(/\.\d{6}Z$/),
     });
     const { body } = await server.operator.get<{ data: Tenant[] }>("/v1/tenants");

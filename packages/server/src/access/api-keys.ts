@@ -38,11 +38,14 @@ export class ApiKeys {
 
   /**
    * Who holds this secret.
+   * @param onStranger called before a secret is looked up that has not been found before; what it throws refuses it.
    * @throws {CredentialError} `api_key_unknown`, `api_key_expired`, or `api_key_revoked` where it was more than a second ago.
    */
-  async authenticate(secret: string): Promise<Caller> {
+  async authenticate(secret: string, onStranger?: () => void): Promise<Caller> {
     const now = this.#now();
-    const key = await this.#find(hashOf(secret), now);
+    const secretHash = hashOf(secret);
+    if (onStranger !== undefined && !this.#known.has(secretHash)) onStranger();
+    const key = await this.#find(secretHash, now);
     if (key === undefined) throw new CredentialError("api_key_unknown", "The API key is not known here.");
     const { credential } = key.caller;
     if (key.revoked) {

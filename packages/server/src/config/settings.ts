@@ -159,6 +159,21 @@ export const SETTINGS = {
     unit: "days",
     reason: "How long a repeated idempotency key gets its first answer; longer than any client's retries.",
   }),
+  rateLimitRequests: withDefault("RATE_LIMIT_REQUESTS", integer(0, 10_000_000), "1000", {
+    unit: "requests a minute",
+    reason:
+      "Of each tenant's credentials together, each event of a bulk request counted; beyond it 429. 0 is no limit. Others for one tenant: PATCH /v1/tenants/{id}.",
+  }),
+  rateLimitCredentialRequests: optional("RATE_LIMIT_CREDENTIAL_REQUESTS", integer(0, 10_000_000), {
+    unset: "as RATE_LIMIT_REQUESTS",
+    unit: "requests a minute",
+    reason: "Of each credential, so that one does not use up what its tenant may do. 0 is no limit.",
+  }),
+  refusedCredentialsLimit: withDefault("REFUSED_CREDENTIALS_LIMIT", integer(0, 1_000_000), "60", {
+    unit: "a minute",
+    reason:
+      "Credentials that may be refused of one address (IPv6: /64) before those that this server has not seen before get 429 without being looked up. 0 is no limit.",
+  }),
   requestTimeoutMs: withDefault("REQUEST_TIMEOUT_MS", integer(100, 600_000), "30000", {
     unit: "ms",
     reason:
@@ -183,7 +198,6 @@ export type Values = { readonly [K in SettingKey]: Settings[K] extends Setting<i
 /** Names of settings that are announced and not built yet: setting one must not look as if it worked. */
 export const NOT_YET = [
   "MASTER_KEY_PATH",
-  "RATE_LIMIT_REQUESTS",
   "AUDIT_LOG_GROUP",
   "AUDIT_LOG_STREAM",
   "MEILISEARCH_URL",

@@ -7,8 +7,10 @@ import { type AdminToken, OPERATOR } from "../access/admin-token.ts";
 import type { ApiKeys } from "../access/api-keys.ts";
 import { type Caller, CredentialError } from "../access/caller.ts";
 import type { Scope } from "../access/scopes.ts";
+import type { Guesses } from "../limits/guesses.ts";
 import type { TenantLog, Tenants } from "../log/tenants.ts";
 import { Problem } from "./problem.ts";
+import { tooManyRefused } from "./rate-limit.ts";
 
 /** What a request may do: decided before its handler runs. */
 export interface Access {
@@ -39,19 +41,30 @@ export class Gate {
   readonly #apiKeys: ApiKeys;
   readonly #tenants: Tenants;
   readonly #adminToken: AdminToken;
+  readonly #guesses: Guesses;
 
-  constructor(options: { apiKeys: ApiKeys; tenants: Tenants; adminToken: AdminToken }) {
+  constructor(options: { apiKeys: ApiKeys; tenants: Tenants; adminToken: AdminToken; guesses: Guesses }) {
     this.#apiKeys = options.apiKeys;
     this.#tenants = options.tenants;
     this.#adminToken = options.adminToken;
+    this.#guesses = options.guesses;
   }
 
   /**
    * The access of a request.
    * @throws {CredentialError} without a good credential (401). @throws {Problem} 403 where it may not do this, 404 where the
-   *   operator names no tenant there is.
+   *   operator names no tenant there is, 429 where too many credentials of its address were refused.
    */
   async check(request: FastifyRequest, scope: RequiredScope): Promise<Access> {
+    try {
+      return await this.#check(request, scope);
+    } catch (error) {
+      if (error instanceof CredentialError && error.reason !== "credential_missing") this.#guesses.refused(request.ip);
+      throw error;
+    }
+  }
+
+  async #check(request: FastifyRequest, scope: RequiredScope): Promise<Access> {
     const token = request.headers["x-admin-token"];
     const admin = typeof token === "string" ? this.#adminToken.authenticate(token) : undefined;
     // Beside another credential the admin token adds the operator's rights, and the tenant stays that credential's.
@@ -104,8 +117,14 @@ export class Gate {
   /** Whoever holds the credential that the request brings beside the admin token; undefined where it brings none. */
   #callerOf(request: FastifyRequest): Promise<Caller> | undefined {
     const secret = secretOf(request);
-    if (secret !== undefined) return this.#apiKeys.authenticate(secret);
+    if (secret !== undefined) return this.#apiKeys.authenticate(secret, () => this.#refuseGuesses(request));
     return undefined;
+  }
+
+  /** Before a credential is looked up that this server has not found before: those it has are never held up by a neighbour. */
+  #refuseGuesses(request: FastifyRequest): void {
+    const seconds = this.#guesses.secondsToWait(request.ip);
+    if (seconds > 0) throw tooManyRefused(seconds);
   }
 
   async #tenantOf(idOrSlug: string): Promise<TenantLog> {

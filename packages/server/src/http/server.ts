@@ -7,6 +7,7 @@ import type { Masking } from "@tallystick/core/masking";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, LogController } from "fastify";
 import type { IssuedKeys } from "../access/issued-keys.ts";
 import type { Database } from "../db/database.ts";
+import type { RateLimits } from "../limits/rate-limits.ts";
 import type { AppendLimits } from "../log/append.ts";
 import type { ReplaySecret } from "../log/replay-hash.ts";
 import type { Sequencer } from "../log/sequencer.ts";
@@ -19,6 +20,7 @@ import type { Signing } from "../signing/signing.ts";
 import type { Access, Gate, RequiredScope } from "./access.ts";
 import { documentApi } from "./openapi.ts";
 import { Problem, problemBody, problemOf } from "./problem.ts";
+import { chargeRequest } from "./rate-limit.ts";
 import { apiKeyRoutes } from "./routes/api-keys.ts";
 import { exportRoutes } from "./routes/export.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
@@ -30,6 +32,7 @@ import { receiptRoutes } from "./routes/receipts.ts";
 import { tenantRoutes } from "./routes/tenants.ts";
 import { verifyRoutes } from "./routes/verify.ts";
 import { writeRoutes } from "./routes/write.ts";
+import { problems } from "./schemas/shared.ts";
 import { refuseNul, validatorFor } from "./validate.ts";
 
 declare module "fastify" {
@@ -53,6 +56,7 @@ declare module "fastify" {
 export interface Services {
   readonly database: Database;
   readonly gate: Gate;
+  readonly rateLimits: RateLimits;
   readonly tenants: Tenants;
   readonly issuedKeys: IssuedKeys;
   readonly sequencer: Sequencer;
@@ -117,6 +121,10 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   // Bytes: routes parse them by rules of our own, which JSON.parse does not have.
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
 
+  app.addHook("onRoute", ({ config, schema }) => {
+    if (config?.scope === undefined || schema === undefined) return;
+    schema.response = { ...problems(429, 503), ...(schema.response as object | undefined) }; // any of them may be
+  });
   app.decorateRequest("access", null as never);
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
@@ -132,6 +140,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
       publicBySetting && options.publicLog
         ? await services.gate.checkPublic(request)
         : await services.gate.check(request, scope);
+    chargeRequest(services.rateLimits, request.access, reply);
   });
 
   // Node would answer this itself, with nothing but a status.

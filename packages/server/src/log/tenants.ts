@@ -10,11 +10,23 @@ export const OPERATOR_TENANT = "_operator";
 
 export type TenantStatus = "active" | "inactive" | "suspended";
 
+/** What the operator has set for a tenant in place of the installation's settings. */
+export interface TenantSettings {
+  /** Requests a minute of all its credentials together, events counted; 0 is no limit. */
+  readonly rate_limit_requests?: number;
+  /** The same of each of its credentials. */
+  readonly credential_rate_limit_requests?: number;
+}
+
+/** A change of settings: null is the installation's again, and what is left out stays. */
+export type TenantSettingsChange = { readonly [K in keyof TenantSettings]?: number | null };
+
 export interface Tenant {
   readonly id: string;
   readonly slug: string;
   readonly name: string;
   readonly status: TenantStatus;
+  readonly settings: TenantSettings;
   readonly created_at: string;
 }
 
@@ -23,6 +35,7 @@ export interface TenantLog {
   readonly tenantId: string;
   readonly slug: string;
   readonly status: TenantStatus;
+  readonly settings: TenantSettings;
   readonly logId: number;
   /** The log's origin line, `<origin>/<slug>`. */
   readonly name: string;
@@ -33,7 +46,7 @@ const CACHE_MS = 1_000;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 /** Whatever else is asked for is no tenant's name, and some of it (U+0000) no text that PostgreSQL takes. */
 const SLUG = /^(?:[a-z0-9-]{1,63}|_operator)$/;
-const COLUMNS = `id, slug, name, status, to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at`;
+const COLUMNS = `id, slug, name, status, settings, to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at`;
 
 /** One of a tenant's logs. */
 export interface LogFacts extends LogIdentity {
@@ -75,10 +88,11 @@ export class Tenants {
       tenant_id: string;
       slug: string;
       status: TenantStatus;
+      settings: TenantSettings;
       log_id: number;
       name: string;
     }>(
-      `select t.id as tenant_id, t.slug, t.status, l.id as log_id, l.name
+      `select t.id as tenant_id, t.slug, t.status, t.settings, l.id as log_id, l.name
        from tallystick.tenants t join tallystick.logs l on l.tenant_id = t.id
        where ${UUID.test(idOrSlug) ? "t.id" : "t.slug"} = $1
          and not exists (select from tallystick.logs successor where successor.predecessor_id = l.id)`,
@@ -86,7 +100,8 @@ export class Tenants {
     );
     const row = rows[0];
     if (row === undefined) return undefined; // not remembered: a stranger's guesses must not fill memory
-    const log = { tenantId: row.tenant_id, slug: row.slug, status: row.status, logId: row.log_id, name: row.name };
+    const { tenant_id: tenantId, log_id: logId, slug, status, settings, name } = row;
+    const log = { tenantId, slug, status, settings, logId, name };
     this.#cache.set(idOrSlug, { log, at: this.#now() });
     return log;
   }
@@ -159,16 +174,21 @@ export class Tenants {
     }
   }
 
-  /** Changes a tenant's name or status; undefined where there is no such tenant. */
+  /** Changes a tenant's name, status or settings; undefined where there is no such tenant. */
   async update(
     idOrSlug: string,
-    change: { name?: string | undefined; status?: TenantStatus | undefined },
+    change: {
+      name?: string | undefined;
+      status?: TenantStatus | undefined;
+      settings?: TenantSettingsChange | undefined;
+    },
   ): Promise<Tenant | undefined> {
     if (!isName(idOrSlug)) return undefined;
     const rows = await this.#database.query<Tenant & Record<string, unknown>>(
-      `update tallystick.tenants set name = coalesce($2, name), status = coalesce($3, status)
+      `update tallystick.tenants set name = coalesce($2, name), status = coalesce($3, status),
+         settings = jsonb_strip_nulls(settings || coalesce($4::jsonb, '{}'))
        where ${UUID.test(idOrSlug) ? "id" : "slug"} = $1 returning ${COLUMNS}`,
-      [idOrSlug, change.name ?? null, change.status ?? null],
+      [idOrSlug, change.name ?? null, change.status ?? null, change.settings ?? null],
     );
     const tenant = rows[0];
     if (tenant !== undefined) {

@@ -80,8 +80,12 @@ export async function temporaryDirectory(): Promise<string> {
   return directory;
 }
 
+/** Tests make load, and bring wrong credentials: those that are about limits set them. */
+const UNLIMITED = { RATE_LIMIT_REQUESTS: "0", REFUSED_CREDENTIALS_LIMIT: "0" };
+
 /**
- * Starts a server on a free port with these settings and no others; resolves once it listens.
+ * Starts a server on a free port with these settings and no others, without rate limits unless they are set; resolves once it
+ * listens.
  * @throws with what it said, where it ends before that.
  */
 export async function startTestServer(
@@ -92,7 +96,7 @@ export async function startTestServer(
   const child = spawn(process.execPath, ["--conditions=source", ...execArgv, ENTRY], {
     cwd: tmpdir(),
     stdio: ["ignore", "ignore", "pipe", "ipc"],
-    env: { PATH: process.env.PATH, PORT: "0", DATA_DIR: directory, ...settings },
+    env: { PATH: process.env.PATH, PORT: "0", DATA_DIR: directory, ...UNLIMITED, ...settings },
   });
   const ended = once(child, "exit").then(([code]) => ({ code: code as number | null }));
   const started: Process = { child, said: "", ended };

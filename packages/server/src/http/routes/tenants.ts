@@ -2,7 +2,7 @@
  * GET/POST /v1/tenants, GET/PATCH /v1/tenants/{id}: the operator's, but for an administrator's look at their own.
  */
 import type { FastifyInstance } from "fastify";
-import { SlugTakenError, type TenantStatus } from "../../log/tenants.ts";
+import { SlugTakenError, type TenantSettingsChange, type TenantStatus } from "../../log/tenants.ts";
 import { jsonBody } from "../body.ts";
 import { Problem } from "../problem.ts";
 import { createTenantSchema, getTenantSchema, listTenantsSchema, updateTenantSchema } from "../schemas/tenants.ts";
@@ -36,7 +36,10 @@ export function tenantRoutes(app: FastifyInstance, { tenants }: Services): void 
 
   app.patch("/v1/tenants/:id", { schema: updateTenantSchema, config }, async (request) => {
     const { id } = request.params as { id: string };
-    const change = parseWith<{ name?: string; status?: TenantStatus }>(updateTenantSchema.body, jsonBody(request));
+    const change = parseWith<{ name?: string; status?: TenantStatus; settings?: TenantSettingsChange }>(
+      updateTenantSchema.body,
+      jsonBody(request),
+    );
     return (await tenants.update(id, change)) ?? unknownTenant(id);
   });
 }

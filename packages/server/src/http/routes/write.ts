@@ -4,7 +4,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { toHex } from "@tallystick/core/hex";
 import type { JsonItem, JsonValue } from "@tallystick/core/json";
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Recorded } from "../../log/append.ts";
 import { AppendError } from "../../log/errors.ts";
 import type { PreparedEvent } from "../../log/prepare.ts";
@@ -13,6 +13,7 @@ import { Turns } from "../../turns.ts";
 import { bulkBody, jsonBody } from "../body.ts";
 import { type Intake, keyHeader, takeIn } from "../intake.ts";
 import { Problem, problemBody, problemOf } from "../problem.ts";
+import { chargeRequest } from "../rate-limit.ts";
 import { receiptsOf, wantsReceipts } from "../receipts.ts";
 import { bulkSchema, recordSchema } from "../schemas/events.ts";
 import type { Services } from "../server.ts";
@@ -33,7 +34,7 @@ interface Bulk {
 }
 
 export function writeRoutes(app: FastifyInstance, services: Services): void {
-  const { sequencer, metrics } = services;
+  const { sequencer, metrics, rateLimits } = services;
   const record = {
     schema: recordSchema,
     bodyLimit: MAX_EVENT_BODY_BYTES,
@@ -64,7 +65,7 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
   app.post("/v1/logs/bulk", bulk, async (request, reply) => {
     refuseKeyHeader(request);
     const partial = (request.query as { partial?: string }).partial === "true";
-    const { at, log, prepared, results } = await reading.take(() => readBulk(request, partial));
+    const { at, log, prepared, results } = await reading.take(() => readBulk(request, reply, partial));
     if (log !== undefined) {
       const outcome = await sequencer.append({ logId: log.logId, events: prepared, partial });
       if (outcome instanceof AppendError) {
@@ -91,8 +92,9 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
       .send(`{"data":[${results.join(",")}]}`);
   });
 
-  async function readBulk(request: FastifyRequest, partial: boolean): Promise<Bulk> {
+  async function readBulk(request: FastifyRequest, reply: FastifyReply, partial: boolean): Promise<Bulk> {
     const { items, at } = bulkBody(request);
+    if (items.length > 1) chargeRequest(rateLimits, request.access, reply, items.length - 1);
     const prepared: PreparedEvent[] = [];
     const results: Bulk["results"] = [];
     let log: TenantLog | undefined;

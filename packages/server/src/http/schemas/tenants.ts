@@ -3,14 +3,35 @@
  */
 import { listOf, problems, strict, tenantParameter, time, uuid } from "./shared.ts";
 
+const settings = {
+  ...strict,
+  description:
+    "In place of the installation's settings, where there is one. In a change, null is the installation's again.",
+  properties: {
+    rate_limit_requests: {
+      type: ["integer", "null"],
+      minimum: 0,
+      maximum: 10_000_000,
+      description:
+        "Requests a minute of the tenant's credentials together, each event of a bulk request counted; 0 is no limit",
+    },
+    credential_rate_limit_requests: {
+      type: ["integer", "null"],
+      minimum: 0,
+      maximum: 10_000_000,
+      description: "The same of each credential",
+    },
+  },
+} as const;
 const tenant = {
   type: "object",
-  required: ["id", "slug", "name", "status", "created_at"],
+  required: ["id", "slug", "name", "status", "settings", "created_at"],
   properties: {
     id: uuid,
     slug: { type: "string" },
     name: { type: "string" },
     status: { type: "string", enum: ["active", "inactive", "suspended"] },
+    settings,
     created_at: time,
   },
 } as const;
@@ -56,7 +77,7 @@ export const getTenantSchema = {
 
 export const updateTenantSchema = {
   operationId: "updateTenant",
-  summary: "Rename, suspend or reactivate a tenant",
+  summary: "Rename, suspend or reactivate a tenant, or set its limits",
   description: "A suspended or inactive tenant can be read and not written to.",
   tags: ["tenants"],
   params: tenantPath,
@@ -67,6 +88,7 @@ export const updateTenantSchema = {
     properties: {
       name: { type: "string", minLength: 1, maxLength: 256 },
       status: { type: "string", enum: ["active", "inactive", "suspended"] },
+      settings: { ...settings, minProperties: 1 },
     },
   },
   response: { 200: tenant, ...problems(400, 401, 403, 404, 415) },
