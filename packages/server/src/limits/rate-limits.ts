@@ -75,11 +75,11 @@ export class RateLimits {
     for (const { bucket } of limits) bucket.take(cost);
   }
 
-  /** All buckets with something in use, by a key that tells nothing of whose they are. */
+  /** All buckets that are not full, or were not a moment ago, by a key that tells nothing of whose they are; forgets the others. */
   *inUse(): Iterable<[key: string, bucket: Bucket]> {
     for (const [key, bucket] of this.#buckets) {
-      if (bucket.used > 0) yield [hash("sha256", key, "hex").slice(0, 32), bucket];
-      else if (bucket.full) this.#buckets.delete(key);
+      if (bucket.used === 0 && bucket.full) this.#buckets.delete(key);
+      else yield [hash("sha256", key, "hex").slice(0, 32), bucket];
     }
   }
 
