@@ -27,7 +27,12 @@ const FILES: readonly { readonly path: string; readonly make: () => Promise<stri
 
 async function openApi(): Promise<string> {
   // No request is ever served, so that the services behind the routes are never touched.
-  const app = await buildServer({} as Services, { logger: false, requestTimeoutMs: 1_000, publicLog: false });
+  const app = await buildServer({} as Services, {
+    logger: false,
+    requestTimeoutMs: 1_000,
+    corsOrigins: [],
+    publicLog: false,
+  });
   try {
     return `${JSON.stringify(app.swagger(), null, 2)}\n`;
   } finally {

@@ -2,17 +2,22 @@
  * The server's log on stderr: JSON lines for programs, short lines for a person at a terminal.
  */
 import { styleText } from "node:util";
+import { redaction } from "@tallystick/server/redaction";
 import { type DestinationStream, type Logger, type LoggerOptions, pino } from "pino";
 
-/** Written synchronously: what a crash has to say is out before the process is gone. */
-export function stderrLogger(level: string): Logger {
+/**
+ * Written synchronously: what a crash has to say is out before the process is gone.
+ *
+ * @param secrets never shown, whatever message they are in.
+ */
+export function stderrLogger(level: string, secrets: readonly string[] = []): Logger {
   const options: LoggerOptions = {
     level,
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }) },
-    // Credentials are never logged on purpose; this is for the headers that an error may carry along.
-    redact: { paths: ["*.authorization", '*["x-api-key"]', '*["x-admin-token"]', "*.headers"], censor: "********" },
+    // Credentials are never logged on purpose; this is for those that an error carries along.
+    ...redaction(secrets),
   };
   return pino(options, process.stderr.isTTY ? terminal : pino.destination({ dest: 2, sync: true }));
 }

@@ -4,7 +4,7 @@ import { NOT_YET, SETTINGS, type Setting, type SettingKey, type Values } from ".
 import { type Environment, find, type Problem, readDotEnv } from "./config/source.ts";
 import { meantName } from "./config/typo.ts";
 
-export { type ConfigRow, describeConfig, envExample } from "./config/describe.ts";
+export { type ConfigRow, describeConfig, envExample, secretsOf } from "./config/describe.ts";
 export type { LogLevel } from "./config/parse.ts";
 export type { Problem } from "./config/source.ts";
 

@@ -179,7 +179,12 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
           weakLock: isWeak(config),
         }),
       },
-      { logger, requestTimeoutMs: config.requestTimeoutMs, publicLog: config.publicLog },
+      {
+        logger,
+        requestTimeoutMs: config.requestTimeoutMs,
+        corsOrigins: config.corsOrigins ?? [],
+        publicLog: config.publicLog,
+      },
     );
     const url = await listen(app, config);
     publication.start();

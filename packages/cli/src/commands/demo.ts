@@ -8,7 +8,7 @@ import { styleText } from "node:util";
 import { toHex } from "@tallystick/core/hex";
 import { parseReceipt, verifyReceipt } from "@tallystick/core/receipt";
 import { parseVerifierKey } from "@tallystick/core/verifier-key";
-import { loadConfig } from "@tallystick/server/config";
+import { loadConfig, secretsOf } from "@tallystick/server/config";
 import { dataFiles } from "@tallystick/server/db/embedded-cluster";
 import { type RunningServer, startServer } from "@tallystick/server/start";
 import { verifyDatabase } from "@tallystick/server/verify/database";
@@ -67,7 +67,10 @@ async function demo(): Promise<void> {
   // Settings of this machine are left out: the demo must never work on anybody's real log.
   const config = loadConfig({ DATA_DIR: dataDir, PORT: "0", LOG_LEVEL: "ERROR" }, { cwd: directory });
   step(1, "A server and a PostgreSQL of its own, in a temporary directory");
-  const starting = startServer(config, { logger: stderrLogger(config.logLevel), say: () => undefined });
+  const starting = startServer(config, {
+    logger: stderrLogger(config.logLevel, secretsOf(config)),
+    say: () => undefined,
+  });
   let cleaning: Promise<void> | undefined;
   const cleanUp = () => (cleaning ??= removeAll(starting, directory, dataDir));
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {

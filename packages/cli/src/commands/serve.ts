@@ -2,7 +2,7 @@
  * `tallystick serve`: the server in the foreground, until it is told to stop.
  */
 import { join } from "node:path";
-import { type Config, loadConfig } from "@tallystick/server/config";
+import { type Config, loadConfig, secretsOf } from "@tallystick/server/config";
 import { type RunningServer, startServer } from "@tallystick/server/start";
 import { Command } from "commander";
 import { stderrLogger } from "../logger.ts";
@@ -35,7 +35,10 @@ async function serve(): Promise<void> {
   const config = loadConfig();
   const person = process.stdout.isTTY && process.stderr.isTTY;
   // A person is told in words what goes on; of the log they see what is wrong, unless they ask for more.
-  const logger = stderrLogger(person && config.given.logLevel.source === "default" ? "warn" : config.logLevel);
+  const logger = stderrLogger(
+    person && config.given.logLevel.source === "default" ? "warn" : config.logLevel,
+    secretsOf(config),
+  );
   const say = person ? (message: string) => console.log(message) : (message: string) => logger.info(message);
   // Fail closed: after an error that nobody foresaw, what this process would still acknowledge is not to be trusted.
   process.on("uncaughtException", (error) => {

@@ -45,6 +45,25 @@ export function envExample(): string {
   ].join("\n");
 }
 
+/** The secrets that were given, as they stand in the settings, to be kept out of the log. */
+export function secretsOf({ given }: Config): string[] {
+  return entries().flatMap(([key, { secret }]) => {
+    const { text } = given[key];
+    if (secret === undefined || text === undefined) return [];
+    if (secret === "all") return [text];
+    const password = /^[a-z]+:\/\/[^:@/]*:(.*)@/.exec(text)?.[1];
+    return password === undefined ? [] : [password, decoded(password)];
+  });
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 function entries(): [SettingKey, Setting<unknown>][] {
   return Object.entries(SETTINGS) as [SettingKey, Setting<unknown>][];
 }

@@ -1,5 +1,6 @@
 import { DEFAULT_MASKED_KEYS } from "@tallystick/core/masking";
 import { maskedKeys } from "./masked-keys.ts";
+import { webOrigins } from "./origins.ts";
 import {
   boolean,
   bytes,
@@ -112,6 +113,11 @@ export const SETTINGS = {
   }),
   publicLog: withDefault("PUBLIC_LOG", boolean, "false", {
     reason: "Lets anyone read checkpoints, verifier keys, hash tiles and consistency proofs; entries never.",
+  }),
+  corsOrigins: optional("CORS_ORIGINS", webOrigins, {
+    unset: "no other site's page may use the API from a browser",
+    reason:
+      "Origins whose pages may, such as https://app.example.com, separated by commas; * is any. They need a credential all the same.",
   }),
   witnesses: optional("WITNESSES", witnesses, {
     unset: "nobody else is asked to cosign",

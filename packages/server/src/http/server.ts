@@ -18,6 +18,7 @@ import type { PublisherKeys } from "../publisher/publisher-keys.ts";
 import type { Publishers } from "../publisher/publishers.ts";
 import type { Signing } from "../signing/signing.ts";
 import type { Access, Gate, RequiredScope } from "./access.ts";
+import { allowOrigins } from "./cors.ts";
 import { documentApi } from "./openapi.ts";
 import { Problem, problemBody, problemOf } from "./problem.ts";
 import { chargeRequest } from "./rate-limit.ts";
@@ -33,6 +34,8 @@ import { tenantRoutes } from "./routes/tenants.ts";
 import { verifyRoutes } from "./routes/verify.ts";
 import { writeRoutes } from "./routes/write.ts";
 import { problems } from "./schemas/shared.ts";
+import { isForeignPage, SECURITY_HEADERS, setSecurityHeaders } from "./security-headers.ts";
+import { refuseUrlCredentials } from "./url-credentials.ts";
 import { refuseNul, validatorFor } from "./validate.ts";
 
 declare module "fastify" {
@@ -75,6 +78,8 @@ export interface HttpOptions {
   readonly logger: FastifyBaseLogger | false;
   /** Time for a request to arrive whole, in ms. */
   readonly requestTimeoutMs: number;
+  /** Origins of pages that may use the API; `*` is any. */
+  readonly corsOrigins: readonly string[];
   /** Whether anyone may read checkpoints, verifier keys, tiles of hashes and consistency proofs. */
   readonly publicLog: boolean;
 }
@@ -107,7 +112,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
       const plain: FastifyReply = reply;
       plain
         .code(problem.status)
-        .header("x-request-id", request.id)
+        .headers({ ...SECURITY_HEADERS, "x-request-id": request.id })
         .type("application/problem+json")
         .send({ ...problemBody(problem), request_id: request.id });
     },
@@ -125,6 +130,8 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     if (config?.scope === undefined || schema === undefined) return;
     schema.response = { ...problems(429, 503), ...(schema.response as object | undefined) }; // any of them may be
   });
+  setSecurityHeaders(app);
+  await allowOrigins(app, options.corsOrigins);
   app.decorateRequest("access", null as never);
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
@@ -134,6 +141,14 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
       });
     }
     refuseNul(request.params, request.query);
+    refuseUrlCredentials(request);
+    if (isForeignPage(request)) {
+      throw new Problem(
+        403,
+        "forbidden",
+        "A page of another site cannot change anything here by a client certificate.",
+      );
+    }
     const { scope, publicBySetting } = request.routeOptions.config;
     if (scope === undefined) return;
     request.access =
@@ -173,13 +188,14 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
       .send({ ...problemBody(problem), request_id: request.id });
   });
   app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split("?")[0] ?? request.url;
-    const allowed = METHODS.filter((method) => app.findRoute({ url: path, method }) !== null);
+    // The path is not repeated: with a credential in it, it would be in one more place.
+    const url = request.url.split("?")[0] ?? request.url;
+    const allowed = METHODS.filter((method) => app.findRoute({ url, method }) !== null);
     if (allowed.length === 0) {
-      throw new Problem(404, "not-found", `There is nothing at ${path}. The routes are listed at /docs.`);
+      throw new Problem(404, "not-found", "There is nothing at this path. The routes are listed at /docs.");
     }
     reply.header("allow", allowed.join(", "));
-    throw new Problem(405, "method-not-allowed", `${path} takes ${allowed.join(" and ")}, not ${request.method}.`);
+    throw new Problem(405, "method-not-allowed", `This path takes ${allowed.join(" and ")}, not ${request.method}.`);
   });
 
   await documentApi(app);
@@ -236,6 +252,7 @@ function malformedAnswer(problem: Problem): { head: Record<string, string>; body
   const body = JSON.stringify({ ...problemBody(problem), request_id: requestId });
   return {
     head: {
+      ...SECURITY_HEADERS,
       "X-Request-Id": requestId,
       "Content-Type": "application/problem+json",
       "Content-Length": String(Buffer.byteLength(body)),

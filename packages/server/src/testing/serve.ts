@@ -2,15 +2,18 @@
  * A server in a process of its own, for tests: settings from the environment, credentials to the parent, SIGTERM stops it.
  */
 import { pino } from "pino";
-import { loadConfig } from "../config.ts";
+import { loadConfig, secretsOf } from "../config.ts";
+import { redaction } from "../redaction.ts";
 import { startServer } from "../start.ts";
 
 // A test that was killed leaves nothing behind.
 const die = () => process.kill(process.pid, "SIGKILL");
 process.once("disconnect", die);
 try {
-  const server = await startServer(loadConfig(), {
-    logger: pino({ level: "warn" }, process.stderr),
+  const config = loadConfig();
+  const level = config.given.logLevel.source === "default" ? "warn" : config.logLevel;
+  const server = await startServer(config, {
+    logger: pino({ level, ...redaction(secretsOf(config)) }, process.stderr),
     say: (message) => process.stderr.write(`${message}\n`),
   });
   process.once("SIGTERM", async () => {
