@@ -6,6 +6,7 @@ import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
 import { canonicalize } from "@tallystick/core/canonical";
+import { Masking } from "@tallystick/core/masking";
 import { openOffline, startBrowser } from "@tallystick/core/testing/browser";
 import { SmallLog, testWitness, variedLog } from "@tallystick/core/testing/evidence";
 import { formatVerifierKey, noteSigner } from "@tallystick/core/verifier-key";
@@ -155,6 +156,22 @@ describe("the page", () => {
     await page.locator("#entry-5 .fields").waitFor();
     expect(await page.locator("#entry-5 .fields .erased").count()).toBe(3);
     expect((await textsOf(page, "#not-proved li")).join("\n")).toContain("4 personal values are not here");
+    expect(errors).toEqual([]);
+  });
+
+  test("shows what was masked as masked, with its rule", async () => {
+    const masking = new Masking();
+    const event = {
+      action: "user.update",
+      actor: { id: "u" },
+      reason: "token=x",
+      metadata: { password: "x", plan: "team" },
+    };
+    const { page, errors } = await open(new SmallLog([masking.mask(event)]).evidence());
+    expect(await verdictOf(page)).toBe("verdict good by-file");
+    await page.locator("#entry-0 summary").click();
+    await page.locator("#entry-0 .fields").waitFor();
+    expect(await textsOf(page, "#entry-0 .fields .erased")).toEqual(["masked (password)", "masked (token)"]);
     expect(errors).toEqual([]);
   });
 

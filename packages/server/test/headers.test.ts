@@ -2,7 +2,9 @@
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { startBrowser } from "@tallystick/core/testing/browser";
+import Fastify from "fastify";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { setSecurityHeaders } from "../src/http/security-headers.ts";
 import type { Answer, Api } from "../src/testing/api.ts";
 import { TestDatabase } from "../src/testing/log.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer } from "../src/testing/server.ts";
@@ -67,6 +69,19 @@ describe("security headers", () => {
     const answer = await text(socket);
     expect(answer).toMatch(/^HTTP\/1.1 400 /);
     for (const [name, value] of Object.entries(EVERYWHERE)) expect(answer).toContain(`${name}: ${value}\r\n`);
+  });
+
+  test("include HSTS where the client's side of the connection is TLS", async () => {
+    const app = Fastify({ trustProxy: "127.0.0.1" });
+    setSecurityHeaders(app);
+    app.get("/", async () => "");
+    const hstsOf = async (protocol: string, remoteAddress: string) => {
+      const answer = await app.inject({ path: "/", remoteAddress, headers: { "x-forwarded-proto": protocol } });
+      return answer.headers["strict-transport-security"];
+    };
+    expect(await hstsOf("https", "127.0.0.1")).toBe("max-age=31536000");
+    expect(await hstsOf("http", "127.0.0.1")).toBeUndefined();
+    expect(await hstsOf("https", "192.0.2.1")).toBeUndefined(); // whoever is no trusted proxy says so of itself
   });
 
   test("leave to a public checkpoint and tile how long they may be kept", async () => {
