@@ -109,7 +109,7 @@ describe("api-keys", () => {
 
 describe("sql", () => {
   test("prints a table, JSON or CSV", async () => {
-    const query = "select seq, action, null as nothing from entries order by seq limit 2";
+    const query = "select seq, action, null as nothing from entries where action like 'user.%' order by seq limit 2";
     expect((await cli(["sql", query])).stdout).toBe(
       "seq  action       nothing\n---  -----------  -------\n0    user.login\n1    user.logout\n(2 rows)\n",
     );

@@ -10,8 +10,7 @@ export class StartError extends Error {
     | "origin_differs"
     | "credentials_unreadable"
     | "log_key"
-    | "sign_lock"
-    | "tls_unusable";
+    | "sign_lock";
   constructor(code: StartError["code"], message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "StartError";

@@ -545,6 +545,12 @@ describe("a database that is not what was signed", () => {
     const { body } = await restored.operator.post<{ slug: string }>(`${LOG}/succeed`, { reason: "restored" });
     expect(body.slug).toBe("default.3");
     await record(restored.api, 1);
+    // A new tenant is an entry of the operator's log, which has been put back as well.
+    expect(await restored.operator.post("/v1/tenants", { slug: "acme" })).toMatchObject({
+      status: 503,
+      body: { detail: expect.stringContaining("/_operator") },
+    });
+    await restored.operator.post("/v1/tenants/_operator/log/succeed", { reason: "restored" });
     expect((await restored.operator.post("/v1/tenants", { slug: "acme" })).status).toBe(201);
     const acme = restored.operator.with({ "x-tenant-id": "acme" });
     expect(await acme.post("/v1/logs", event(1))).toMatchObject({

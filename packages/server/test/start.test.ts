@@ -292,7 +292,8 @@ describe("what anyone may ask", () => {
 
   test("a key that was unknown a moment ago is good once it is made, and bad once it is revoked", async () => {
     const apiKeys = new ApiKeys(database.database, { now: () => 1_000_000 });
-    const keys = new IssuedKeys({ database: database.database, sequencer: testSequencer(database.database), apiKeys });
+    const sequencer = testSequencer(database.database);
+    const keys = new IssuedKeys({ database: database.database, sequencer, apiKeys, tenants: database.tenants });
     const log = (await database.tenants.find("default"))!;
     const { tenantId } = log;
     const secret = newToken("tally_");

@@ -35,6 +35,7 @@ export type DenialReason =
   | "certificate_revoked"
   | "certificate_ambiguous"
   | "proxy_untrusted"
+  | "refused_too_often"
   | "scope_missing"
   | "tenant_foreign";
 

@@ -7,9 +7,9 @@ import type { Actor } from "@tallystick/core/event";
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
 import { TIME } from "../db/time.ts";
-import { type Changed, makeChange } from "../log/change.ts";
+import { type Change, type Changed, makeChange } from "../log/change.ts";
 import type { Sequencer } from "../log/sequencer.ts";
-import type { TenantLog } from "../log/tenants.ts";
+import type { TenantLog, Tenants } from "../log/tenants.ts";
 import { type ApiKeys, hashOf, SECRET_PREFIX } from "./api-keys.ts";
 import type { Scope } from "./scopes.ts";
 
@@ -44,8 +44,10 @@ export class IssuedKeys {
   readonly #database: Database;
   readonly #sequencer: Sequencer;
   readonly #apiKeys: ApiKeys;
+  readonly #tenants: Tenants;
 
-  constructor(parts: { database: Database; sequencer: Sequencer; apiKeys: ApiKeys }) {
+  constructor(parts: { database: Database; sequencer: Sequencer; apiKeys: ApiKeys; tenants: Tenants }) {
+    this.#tenants = parts.tenants;
     this.#database = parts.database;
     this.#sequencer = parts.sequencer;
     this.#apiKeys = parts.apiKeys;
@@ -100,7 +102,7 @@ export class IssuedKeys {
     const known = (await this.list(log.tenantId)).find((key) => key.id === id.toLowerCase());
     if (known === undefined) return undefined;
     if (known.revoked_at !== null) return { changed: known, entry: undefined };
-    const revoked = await makeChange(this.#sequencer, log, async (client, recordedAt) => {
+    const revoke: Change<ApiKey> = async (client, recordedAt) => {
       const { rows } = await client.query<ApiKey>(
         `update tallystick.api_keys k set revoked_at = $3 where tenant_id = $1 and id = $2 and revoked_at is null returning ${COLUMNS}`,
         [log.tenantId, known.id, recordedAt],
@@ -113,7 +115,9 @@ export class IssuedKeys {
         changed,
         event: { action: "tallystick.api_key.revoked", actor, resource, outcome: "success", metadata },
       };
-    });
+    };
+    // A key of a tenant whose log is broken may be in the wrong hands all the same.
+    const revoked = await makeChange(this.#sequencer, log, revoke, () => this.#tenants.operatorLog());
     this.#apiKeys.forget();
     return revoked;
   }

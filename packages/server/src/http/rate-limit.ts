@@ -52,6 +52,6 @@ export function tooManyRefused(retryAfterSeconds: number): Problem {
     429,
     "too-many-requests",
     "Too many credentials of this address were refused: wait as Retry-After says, and send one that is good.",
-    { retryAfterSeconds },
+    { retryAfterSeconds, reason: "refused_too_often" },
   );
 }

@@ -5,26 +5,26 @@ import { randomUUID } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import type { Masking } from "@tallystick/core/masking";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, LogController } from "fastify";
-import type { IssuedCertificates } from "../access/issued-certificates.ts";
 import type { IssuedKeys } from "../access/issued-keys.ts";
 import type { Database } from "../db/database.ts";
 import type { RateLimits } from "../limits/rate-limits.ts";
 import type { AppendLimits } from "../log/append.ts";
 import type { ReplaySecret } from "../log/replay-hash.ts";
 import type { Sequencer } from "../log/sequencer.ts";
+import type { TenantChanges } from "../log/tenant-changes.ts";
 import type { Tenants } from "../log/tenants.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Receipts } from "../proof/receipts.ts";
 import type { PublisherKeys } from "../publisher/publisher-keys.ts";
 import type { Publishers } from "../publisher/publishers.ts";
 import type { Signing } from "../signing/signing.ts";
+import type { Watch } from "../watch/watch.ts";
 import type { Access, Gate, RequiredScope } from "./access.ts";
 import { allowOrigins } from "./cors.ts";
 import { documentApi } from "./openapi.ts";
 import { Problem, problemBody, problemOf } from "./problem.ts";
 import { chargeRequest } from "./rate-limit.ts";
 import { apiKeyRoutes } from "./routes/api-keys.ts";
-import { certificateRoutes } from "./routes/certificates.ts";
 import { exportRoutes } from "./routes/export.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
 import { logRoutes } from "./routes/log.ts";
@@ -37,10 +37,9 @@ import { verifyRoutes } from "./routes/verify.ts";
 import { writeRoutes } from "./routes/write.ts";
 import { problems } from "./schemas/shared.ts";
 import { isForeignPage, SECURITY_HEADERS, setSecurityHeaders } from "./security-headers.ts";
-import { listenOptions, type Tls } from "./tls.ts";
-import type { TrustedProxies } from "./trusted-proxies.ts";
 import { refuseUrlCredentials } from "./url-credentials.ts";
 import { refuseNul, validatorFor } from "./validate.ts";
+import { noteDenial } from "./watched.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -65,8 +64,8 @@ export interface Services {
   readonly gate: Gate;
   readonly rateLimits: RateLimits;
   readonly tenants: Tenants;
+  readonly tenantChanges: TenantChanges;
   readonly issuedKeys: IssuedKeys;
-  readonly issuedCertificates: IssuedCertificates;
   readonly sequencer: Sequencer;
   readonly appendLimits: AppendLimits;
   readonly signing: Signing;
@@ -75,6 +74,7 @@ export interface Services {
   readonly publisherKeys: PublisherKeys;
   readonly metrics: Metrics;
   readonly masking: Masking;
+  readonly watch: Watch;
   readonly replaySecret: ReplaySecret;
   readonly readiness: () => Promise<Readiness>;
 }
@@ -87,10 +87,6 @@ export interface HttpOptions {
   readonly corsOrigins: readonly string[];
   /** Whether anyone may read checkpoints, verifier keys, tiles of hashes and consistency proofs. */
   readonly publicLog: boolean;
-  /** None where the API is plain HTTP. */
-  readonly tls?: Tls | undefined;
-  /** Whose X-Forwarded-For says where a request comes from. */
-  readonly proxies: TrustedProxies;
 }
 
 const MAX_REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
@@ -103,15 +99,11 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     logController: new LogController({ disableRequestLogging: true }),
     requestTimeout: options.requestTimeoutMs,
     // Node looks for late requests only now and then, every 30 s unless told.
-    ...listenOptions(
-      {
-        connectionsCheckingInterval: Math.min(1_000, options.requestTimeoutMs),
-        headersTimeout: Math.min(60_000, options.requestTimeoutMs),
-        requireHostHeader: false, // looked at below, because Node's refusal is no problem+json
-      },
-      options.tls,
-    ),
-    trustProxy: options.proxies.has,
+    http: {
+      connectionsCheckingInterval: Math.min(1_000, options.requestTimeoutMs),
+      headersTimeout: Math.min(60_000, options.requestTimeoutMs),
+      requireHostHeader: false, // looked at below, because Node's refusal is no problem+json
+    },
     return503OnClosing: false, // a request that arrives while the server drains is still answered
     requestIdHeader: false,
     genReqId: (request) => {
@@ -181,6 +173,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
 
   app.setErrorHandler((error, request, reply) => {
     const problem = problemOf(error);
+    noteDenial(services.watch, request, problem);
     if (request.routeOptions.config.records) services.metrics.rejected(problem.reason ?? problem.problem);
     if (problem.reason === "signature_wrong") {
       request.log.warn({ request_id: request.id, errors: problem.errors }, "a publisher's signature does not verify");
@@ -221,7 +214,6 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     verifyRoutes(app, services);
     tenantRoutes(app, services);
     apiKeyRoutes(app, services);
-    certificateRoutes(app, services);
     publisherKeyRoutes(app, services);
     metricsRoutes(app, services);
     healthRoutes(app, services);

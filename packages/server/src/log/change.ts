@@ -16,7 +16,7 @@ export interface Changed<T> {
 }
 
 /**
- * What a change does, with the log's lock held and `tallystick.tenant_id` set to the log's tenant: it answers with what it has
+ * What a change does, with the log's lock held and `tallystick.tenant_id` set to the tenant whose change it is: it answers with what it has
  * made, and the event that tells of it; no event where nothing had to be changed. What it throws refuses the change.
  */
 export type Change<T> = (
@@ -27,10 +27,50 @@ export type Change<T> = (
 /**
  * Makes a change and records the event that tells of it in `log`: both are there or neither.
  *
+ * @param otherwise the log to record it in where `log` takes no entries: the operator's. For changes that must be possible then
+ *   too, such as revoking a credential, and whose entries nothing in `log` builds on.
  * @throws what `change` throws, as it is. @throws {AppendError} where the entry cannot be recorded: nothing was changed, but for
  *   `outcome_unknown`.
  */
-export async function makeChange<T>(sequencer: Sequencer, log: TenantLog, change: Change<T>): Promise<Changed<T>> {
+export async function makeChange<T>(
+  sequencer: Sequencer,
+  log: TenantLog,
+  change: Change<T>,
+  otherwise?: () => Promise<TenantLog>,
+): Promise<Changed<T>> {
+  try {
+    return await changeAndRecord(sequencer, log, log, change);
+  } catch (error) {
+    if (otherwise === undefined || !(error instanceof AppendError && takesNoEntries(error))) throw error;
+    const { code } = error;
+    return changeAndRecord(sequencer, log, await otherwise(), async (client, recordedAt) => {
+      const { changed, event } = await change(client, recordedAt);
+      return { changed, event: event && recordedElsewhere(event, log, code) };
+    });
+  }
+}
+
+/** Whether a log refuses entries until its operator mends it or closes it: trying again does not help. */
+export function takesNoEntries({ code }: AppendError): boolean {
+  return code === "unsignable" || code === "inconsistent";
+}
+
+/** An event as the operator's log has it, because the log that it belongs to takes no entries. */
+export function recordedElsewhere(event: SystemEvent, log: TenantLog, why: string): SystemEvent {
+  return {
+    ...event,
+    related: [...(event.related ?? []), { type: "tenant", id: log.tenantId, name: log.slug }],
+    metadata: { ...event.metadata, in_place_of: { log: log.name, refused: why } },
+  };
+}
+
+/** @param of whose rows the change is about; the entry goes to `log`. */
+async function changeAndRecord<T>(
+  sequencer: Sequencer,
+  of: TenantLog,
+  log: TenantLog,
+  change: Change<T>,
+): Promise<Changed<T>> {
   let made: T | undefined;
   // What the entry says depends on what is found under the lock: it takes the place of this one, of the same service.
   const placeholder = prepareSystemEvent(log, {
@@ -45,7 +85,7 @@ export async function makeChange<T>(sequencer: Sequencer, log: TenantLog, change
     events,
     alongside: async (client, recordedAt) => {
       refusal = undefined; // of an attempt that was tried again
-      await client.query("select set_config('tallystick.tenant_id', $1, true)", [log.tenantId]);
+      await client.query("select set_config('tallystick.tenant_id', $1, true)", [of.tenantId]);
       try {
         const { changed, event } = await change(client, recordedAt);
         made = changed;

@@ -4,7 +4,7 @@
 import { randomBytes } from "node:crypto";
 import type { Database } from "../db/database.ts";
 import { StartError } from "../start-error.ts";
-import { OPERATOR_TENANT, SlugTakenError, type Tenants } from "./tenants.ts";
+import { OPERATOR_TENANT, type Tenants } from "./tenants.ts";
 
 /**
  * Makes the installation's row, its first tenant and the operator's where they are not there yet. Any number of servers may start at once.
@@ -27,15 +27,6 @@ export async function openInstallation(
       `LOG_ORIGIN is "${options.origin}", and this database's logs are "${row!.origin}/...": an origin never changes. Unset LOG_ORIGIN, or use another database`,
     );
   }
-  await ensureTenant(tenants, options.defaultTenant, options.defaultTenant);
-  await ensureTenant(tenants, OPERATOR_TENANT, "Operator");
-}
-
-async function ensureTenant(tenants: Tenants, slug: string, name: string): Promise<void> {
-  if ((await tenants.find(slug)) !== undefined) return;
-  try {
-    await tenants.create(slug, name);
-  } catch (error) {
-    if (!(error instanceof SlugTakenError)) throw error; // another server made it at the same moment
-  }
+  await tenants.ensure(options.defaultTenant, options.defaultTenant);
+  await tenants.ensure(OPERATOR_TENANT, "Operator");
 }

@@ -3,7 +3,7 @@
  */
 import type pg from "pg";
 import type { AppendRequest } from "./append.ts";
-import { SYSTEM_SERVICE } from "./system.ts";
+import { SYSTEM_SERVICE, WATCH_SERVICE } from "./system.ts";
 
 /** What an idempotency key was used for. */
 export interface RecordedKey {
@@ -89,7 +89,7 @@ export async function readSignedOnly(client: pg.ClientBase, requests: readonly A
   const asked = new Map<string, { logId: number; serviceId: string }>();
   for (const { logId, events } of requests) {
     for (const { serviceId, publisher } of events) {
-      if (publisher === undefined && serviceId !== SYSTEM_SERVICE) {
+      if (publisher === undefined && serviceId !== SYSTEM_SERVICE && serviceId !== WATCH_SERVICE) {
         asked.set(serviceKey(logId, serviceId), { logId, serviceId });
       }
     }

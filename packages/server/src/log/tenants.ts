@@ -2,6 +2,7 @@
  * Tenants and the log that each has now.
  */
 import { emptyRoot } from "@tallystick/core/tree";
+import type pg from "pg";
 import type { Database } from "../db/database.ts";
 import type { LogIdentity } from "./identity.ts";
 
@@ -28,6 +29,13 @@ export interface Tenant {
   readonly status: TenantStatus;
   readonly settings: TenantSettings;
   readonly created_at: string;
+}
+
+/** What can be changed of a tenant. */
+export interface TenantChange {
+  readonly name?: string;
+  readonly status?: TenantStatus;
+  readonly settings?: TenantSettingsChange;
 }
 
 /** A tenant with its current log: what a request that names the tenant works on. */
@@ -106,6 +114,14 @@ export class Tenants {
     return log;
   }
 
+  /** The operator's log, which each installation has. */
+  async operatorLog(): Promise<TenantLog> {
+    const log = await this.find(OPERATOR_TENANT);
+    if (log === undefined)
+      throw new Error(`this database has no tenant "${OPERATOR_TENANT}": start a server on it first`);
+    return log;
+  }
+
   /** The next look at this tenant is a new one. */
   forget({ tenantId, slug }: TenantLog): void {
     this.#cache.delete(tenantId);
@@ -146,57 +162,67 @@ export class Tenants {
   }
 
   /**
-   * Makes a tenant, its log and the log's empty head, in one transaction.
-   * @throws {SlugTakenError}
+   * Sees to it that there is a tenant of this slug: the installation's own ones, which no entry tells of. Any number of servers may
+   * call it at once.
    */
-  async create(slug: string, name: string): Promise<Tenant> {
+  async ensure(slug: string, name: string): Promise<void> {
+    if ((await this.find(slug)) !== undefined) return;
     try {
-      return await this.#database.control(async (transaction) => {
-        const { rows } = await transaction.client.query<Tenant>(
-          `insert into tallystick.tenants (slug, name) values ($1, $2) returning ${COLUMNS}`,
-          [slug, name],
-        );
-        const tenant = rows[0]!;
-        await transaction.client.query(
-          `with log as (
-             insert into tallystick.logs (tenant_id, name, slug)
-             select $1, origin || '/' || $2, $2 from tallystick.installation returning id
-           )
-           insert into tallystick.heads (log_id, size, tenant_id, recorded_at, root) select id, 0, $1, clock_timestamp(), $3 from log`,
-          [tenant.id, slug, Buffer.from(emptyRoot())],
-        );
+      await this.#database.control(async (transaction) => {
+        await insertTenant(transaction.client, slug, name);
         await transaction.commit([]);
-        return tenant;
       });
     } catch (error) {
-      if ((error as { code?: unknown }).code === "23505") throw new SlugTakenError(slug, { cause: error });
-      throw error;
+      if (!(error instanceof SlugTakenError)) throw error; // another server made it at the same moment
     }
   }
+}
 
-  /** Changes a tenant's name, status or settings; undefined where there is no such tenant. */
-  async update(
-    idOrSlug: string,
-    change: {
-      name?: string | undefined;
-      status?: TenantStatus | undefined;
-      settings?: TenantSettingsChange | undefined;
-    },
-  ): Promise<Tenant | undefined> {
-    if (!isName(idOrSlug)) return undefined;
-    const rows = await this.#database.query<Tenant & Record<string, unknown>>(
-      `update tallystick.tenants set name = coalesce($2, name), status = coalesce($3, status),
-         settings = jsonb_strip_nulls(settings || coalesce($4::jsonb, '{}'))
-       where ${UUID.test(idOrSlug) ? "id" : "slug"} = $1 returning ${COLUMNS}`,
-      [idOrSlug, change.name ?? null, change.status ?? null, change.settings ?? null],
+/**
+ * Inserts a tenant, its log and the log's empty head.
+ * @throws {SlugTakenError}
+ */
+export async function insertTenant(client: pg.ClientBase, slug: string, name: string): Promise<Tenant> {
+  let tenant: Tenant;
+  try {
+    const { rows } = await client.query<Tenant>(
+      `insert into tallystick.tenants (slug, name) values ($1, $2) returning ${COLUMNS}`,
+      [slug, name],
     );
-    const tenant = rows[0];
-    if (tenant !== undefined) {
-      this.#cache.delete(tenant.id);
-      this.#cache.delete(tenant.slug);
-    }
-    return tenant;
+    tenant = rows[0]!;
+  } catch (error) {
+    if ((error as { code?: unknown }).code === "23505") throw new SlugTakenError(slug, { cause: error });
+    throw error;
   }
+  await client.query(
+    `with log as (
+       insert into tallystick.logs (tenant_id, name, slug)
+       select $1, origin || '/' || $2, $2 from tallystick.installation returning id
+     )
+     insert into tallystick.heads (log_id, size, tenant_id, recorded_at, root) select id, 0, $1, clock_timestamp(), $3 from log`,
+    [tenant.id, slug, Buffer.from(emptyRoot())],
+  );
+  return tenant;
+}
+
+/** Reads a tenant and locks its row, so that what is found is what is changed. */
+export async function lockTenant(client: pg.ClientBase, tenantId: string): Promise<Tenant> {
+  const { rows } = await client.query<Tenant>(
+    `select ${COLUMNS} from tallystick.tenants where id = $1 for no key update`,
+    [tenantId],
+  );
+  return rows[0]!;
+}
+
+/** Changes what is given of a tenant. */
+export async function updateTenant(client: pg.ClientBase, tenantId: string, change: TenantChange): Promise<Tenant> {
+  const { rows } = await client.query<Tenant>(
+    `update tallystick.tenants set name = coalesce($2, name), status = coalesce($3, status),
+       settings = jsonb_strip_nulls(settings || coalesce($4::jsonb, '{}'))
+     where id = $1 returning ${COLUMNS}`,
+    [tenantId, change.name ?? null, change.status ?? null, change.settings ?? null],
+  );
+  return rows[0]!;
 }
 
 function isName(idOrSlug: string): boolean {

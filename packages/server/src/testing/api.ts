@@ -2,7 +2,6 @@
  * A small HTTP client for tests: keep-alive, nothing retried, answers as they are.
  */
 import { Agent, type IncomingHttpHeaders, request as sendRequest } from "node:http";
-import { request as sendTlsRequest, type Agent as TlsAgent } from "node:https";
 import { text } from "node:stream/consumers";
 
 export interface Answer<Body> {
@@ -55,28 +54,20 @@ const agent = new Agent({ keepAlive: true, maxSockets: 256 });
 export class Api {
   readonly url: string;
   readonly headers: Headers;
-  readonly #tls: TlsAgent | undefined;
 
-  /** @param tls what an https server is asked by: its CA, and a certificate of the client's. */
-  constructor(url: string, headers: Headers = {}, tls?: TlsAgent) {
+  constructor(url: string, headers: Headers = {}) {
     this.url = url;
     this.headers = headers;
-    this.#tls = tls;
   }
 
   /** The same server with other headers in place of, or beside, these. */
   with(headers: Headers): Api {
-    return new Api(this.url, { ...this.headers, ...headers }, this.#tls);
+    return new Api(this.url, { ...this.headers, ...headers });
   }
 
   /** The same server with these headers only. */
   as(headers: Headers): Api {
-    return new Api(this.url, headers, this.#tls);
-  }
-
-  /** The same server by other connections. */
-  by(tls: TlsAgent): Api {
-    return new Api(this.url, this.headers, tls);
+    return new Api(this.url, headers);
   }
 
   get<Body = Problem>(path: string, headers?: Headers): Promise<Answer<Body>> {
@@ -137,9 +128,7 @@ export class Api {
     };
     for (const name of Object.keys(all)) if (all[name] === "") delete all[name]; // "" takes a header away
     return new Promise((resolve, reject) => {
-      const send = this.#tls === undefined ? sendRequest : sendTlsRequest;
-      const options = { method, headers: all, agent: this.#tls ?? agent };
-      const outgoing = send(`${this.url}${path}`, options, async (incoming) => {
+      const outgoing = sendRequest(`${this.url}${path}`, { method, headers: all, agent }, async (incoming) => {
         try {
           const received = await text(incoming);
           resolve({

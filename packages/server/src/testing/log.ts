@@ -103,15 +103,19 @@ export class TestDatabase {
 
   /** A new tenant and its log. */
   async tenant(slug = `t-${randomBytes(5).toString("hex")}`): Promise<TenantLog> {
-    await this.tenants.create(slug, slug);
+    await this.tenants.ensure(slug, slug);
     return (await this.tenants.find(slug))!;
   }
 
   /** The secret of a new API key of a tenant: made beside the server's ways, so that no entry tells of it. */
   async newKey(slug: string, key: Partial<NewApiKey> = {}): Promise<string> {
     const { tenantId } = (await this.tenants.find(slug))!;
-    const { database } = this;
-    const keys = new IssuedKeys({ database, sequencer: testSequencer(database), apiKeys: new ApiKeys(database) });
+    const { database, tenants } = this;
+    const keys = new IssuedKeys({
+      ...{ database, tenants },
+      sequencer: testSequencer(database),
+      apiKeys: new ApiKeys(database),
+    });
     const secret = newToken(SECRET_PREFIX);
     await keys.ensure(tenantId, { name: "test", scopes: TENANT_SCOPES, ...key }, secret);
     return secret;

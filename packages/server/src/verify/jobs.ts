@@ -39,6 +39,9 @@ export interface Job {
   readonly ended: Promise<{ readonly report: VerifyReport } | { readonly error: unknown }>;
 }
 
+/** Told of the report; does not fail. */
+export type OnReport = (report: VerifyReport) => Promise<void>;
+
 interface Live {
   readonly tenantId: string;
   readonly id: string;
@@ -62,9 +65,10 @@ export class VerificationJobs {
 
   /**
    * Takes on a verification. It begins when those before it have ended, and goes on whatever becomes of the request.
+   * @param onReport waited for before the verification is done.
    * @throws {JobsError} where there is no room, or the server is stopping.
    */
-  async start(log: TenantLog, serviceId: string | undefined): Promise<Job> {
+  async start(log: TenantLog, serviceId: string | undefined, onReport: OnReport): Promise<Job> {
     const { tenantId } = log;
     if (this.#stopping.signal.aborted) throw new JobsError("stopping", "The server is stopping: ask again.");
     if (this.#tenants.length >= MAX_LIVE) {
@@ -90,7 +94,7 @@ export class VerificationJobs {
     const live: Live = { tenantId, id: started.id, progress: { checked: 0, size: undefined, started: false } };
     this.#live.add(live);
     this.#timer ??= setInterval(() => this.#beat(), HEARTBEAT_MS).unref();
-    const ended = this.#run(live, log, serviceId).finally(() => {
+    const ended = this.#run(live, log, serviceId, onReport).finally(() => {
       leave();
       this.#live.delete(live);
       this.#ends.delete(ended);
@@ -111,7 +115,12 @@ export class VerificationJobs {
     await this.#beating;
   }
 
-  async #run(live: Live, log: TenantLog, serviceId: string | undefined): Promise<Awaited<Job["ended"]>> {
+  async #run(
+    live: Live,
+    log: TenantLog,
+    serviceId: string | undefined,
+    onReport: OnReport,
+  ): Promise<Awaited<Job["ended"]>> {
     const { signal } = this.#stopping;
     const stopped = Promise.withResolvers<never>();
     const onStop = () => stopped.reject(signal.reason);
@@ -131,6 +140,7 @@ export class VerificationJobs {
       });
       verifying.catch(() => {}); // of one that is stopped before its turn has come
       const report = await Promise.race([verifying, stopped.promise]);
+      await onReport(report);
       const { checked, size } = report;
       live.progress = { checked: Math.max(live.progress.checked, checked), size, started: true };
       await this.#finish(live, { status: "done", report });

@@ -15,6 +15,7 @@ import { Problem } from "../problem.ts";
 import { parseListQuery } from "../query.ts";
 import { exportSchema } from "../schemas/export.ts";
 import type { Services } from "../server.ts";
+import { byOf } from "../watched.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8")) as {
   version: string;
@@ -34,7 +35,7 @@ interface ExportQuery {
 export function exportRoutes(app: FastifyInstance, services: Services): void {
   app.get("/v1/logs/export", { schema: exportSchema, config: { scope: "export" } }, async (request, reply) => {
     const query = request.query as ExportQuery & Record<string, string>;
-    const { format: _, tenant_id: __, log: slug, tree_size, cosigned, from_seq, to_seq, ...parameters } = query;
+    const { format, tenant_id: _, log: slug, tree_size, cosigned, from_seq, to_seq, ...parameters } = query;
     const { filter } = parseListQuery(parameters, request.access.log.logId);
     const log = await logOf(services.tenants, request.access.log, slug);
     const evidence = new EvidenceReader(services);
@@ -66,6 +67,16 @@ export function exportRoutes(app: FastifyInstance, services: Services): void {
     if (request.method === "HEAD") {
       await pieces.return(undefined);
       return reply.send();
+    }
+    try {
+      await services.watch.exported(log, byOf(request), {
+        format,
+        asked: { ...parameters, log: slug, from_seq, to_seq },
+        ...{ from, to, treeSize: checkpoint.size },
+      });
+    } catch (error) {
+      await pieces.return(undefined);
+      throw error;
     }
     // A failure behind the first piece ends the connection: the client sees that the file was cut off.
     return reply.send(Readable.from(pieces, { objectMode: false }));

@@ -2,7 +2,7 @@
  * GET/POST /v1/tenants, GET/PATCH /v1/tenants/{id}: the operator's, but for an administrator's look at their own.
  */
 import type { FastifyInstance } from "fastify";
-import { SlugTakenError, type TenantSettingsChange, type TenantStatus } from "../../log/tenants.ts";
+import { SlugTakenError, type TenantChange } from "../../log/tenants.ts";
 import { jsonBody } from "../body.ts";
 import { Problem } from "../problem.ts";
 import { createTenantSchema, getTenantSchema, listTenantsSchema, updateTenantSchema } from "../schemas/tenants.ts";
@@ -13,7 +13,7 @@ const config = { scope: "operator" } as const;
 /** An administrator sees their own tenant, the operator each. */
 const own = { scope: "admin" } as const;
 
-export function tenantRoutes(app: FastifyInstance, { tenants }: Services): void {
+export function tenantRoutes(app: FastifyInstance, { tenants, tenantChanges }: Services): void {
   app.get("/v1/tenants", { schema: listTenantsSchema, config: own }, async ({ access: { operator, log } }) => ({
     data: operator ? await tenants.list() : [await tenants.get(log.tenantId)],
   }));
@@ -21,7 +21,7 @@ export function tenantRoutes(app: FastifyInstance, { tenants }: Services): void 
   app.post("/v1/tenants", { schema: createTenantSchema, config }, async (request, reply) => {
     const { slug, name } = parseWith<{ slug: string; name?: string }>(createTenantSchema.body, jsonBody(request));
     try {
-      const tenant = await tenants.create(slug, name ?? slug);
+      const tenant = await tenantChanges.create(request.access.actor, slug, name ?? slug);
       return await reply.code(201).header("location", `/v1/tenants/${tenant.id}`).send(tenant);
     } catch (error) {
       if (!(error instanceof SlugTakenError)) throw error;
@@ -34,13 +34,10 @@ export function tenantRoutes(app: FastifyInstance, { tenants }: Services): void 
     return (await tenants.get(id)) ?? unknownTenant(id);
   });
 
-  app.patch("/v1/tenants/:id", { schema: updateTenantSchema, config }, async (request) => {
-    const { id } = request.params as { id: string };
-    const change = parseWith<{ name?: string; status?: TenantStatus; settings?: TenantSettingsChange }>(
-      updateTenantSchema.body,
-      jsonBody(request),
-    );
-    return (await tenants.update(id, change)) ?? unknownTenant(id);
+  app.patch("/v1/tenants/:id", { schema: updateTenantSchema, config: { ...config, tenantInPath: true } }, (request) => {
+    const change = parseWith<TenantChange>(updateTenantSchema.body, jsonBody(request));
+    const { log, actor } = request.access;
+    return tenantChanges.update(log, actor, change);
   });
 }
 

@@ -12,10 +12,11 @@ import { preferredWait, type Wait } from "../prefer.ts";
 import { Problem, problemBody, problemOf } from "../problem.ts";
 import { getVerificationSchema, listVerificationsSchema, verifySchema } from "../schemas/verify.ts";
 import type { Services } from "../server.ts";
+import { byOf } from "../watched.ts";
 
 const config = { scope: "verify" } as const;
 
-export function verifyRoutes(app: FastifyInstance, { database, tenants }: Services): void {
+export function verifyRoutes(app: FastifyInstance, { database, tenants, watch }: Services): void {
   const verifier = new Verifier(database);
   const verifications = new Verifications(database);
   const jobs = new VerificationJobs({
@@ -38,9 +39,13 @@ export function verifyRoutes(app: FastifyInstance, { database, tenants }: Servic
     async (request, reply): Promise<VerifyReport | Verification> => {
       const { service_id: serviceId, log: slug } = request.query as { service_id?: string; log?: string };
       const log = await logOf(tenants, request.access.log, slug);
+      const by = byOf(request);
+      const onReport = (report: VerifyReport) => watch.verified(log, by, report, serviceId);
       const wait = preferredWait(request);
-      if (wait === undefined) return verifier.verify(log, { serviceId, signal: whileAnyoneWaits(reply) });
-      return answerWithin(wait, await jobs.start(log, serviceId), request, reply);
+      if (wait !== undefined) return answerWithin(wait, await jobs.start(log, serviceId, onReport), request, reply);
+      const report = await verifier.verify(log, { serviceId, signal: whileAnyoneWaits(reply) });
+      await onReport(report);
+      return report;
     },
   );
 

@@ -17,6 +17,7 @@ import { chargeRequest } from "../rate-limit.ts";
 import { receiptsOf, wantsReceipts } from "../receipts.ts";
 import { bulkSchema, recordSchema } from "../schemas/events.ts";
 import type { Services } from "../server.ts";
+import { noteDenial } from "../watched.ts";
 
 const MAX_EVENT_BODY_BYTES = 1024 * 1024;
 const MAX_BULK_BODY_BYTES = 16 * 1024 * 1024;
@@ -79,7 +80,7 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
         if (results[index] !== undefined) continue;
         const recorded = outcome[next++]!;
         if (recorded instanceof AppendError) {
-          results[index] = refused(itemProblem(recorded, `${at}/${index}`));
+          results[index] = refused(request, itemProblem(recorded, `${at}/${index}`));
         } else {
           results[index] = entryHead(recorded, receipts[nextReceipt++]);
           metrics.received(prepared[next - 1]!.serviceId);
@@ -114,7 +115,7 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
         } catch (error) {
           const problem = itemProblem(error, `${at}/${index}`);
           if (!partial || problem.status >= 500) throw problem;
-          results.push(refused(problem));
+          results.push(refused(request, problem));
         }
       }
     }
@@ -132,7 +133,8 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
   }
 
   /** The result of an event that is refused while others of its request are not. */
-  function refused(problem: Problem): string {
+  function refused(request: FastifyRequest, problem: Problem): string {
+    noteDenial(services.watch, request, problem);
     metrics.rejected(problem.reason ?? problem.problem);
     return JSON.stringify(problemBody(problem));
   }

@@ -1,0 +1,112 @@
+/**
+ * Refused credentials: counted by reason and source in memory, and told of together. A stranger can cause a bounded number of
+ * entries, however many requests they send: the operator's log is never deleted either.
+ */
+import type { EventContext } from "@tallystick/core/event";
+import type { Caller } from "../access/caller.ts";
+import type { SystemEvent } from "../log/system.ts";
+import { credentialResource } from "./by.ts";
+import { type Source, sourceOf } from "./source.ts";
+import { entryTime } from "./time.ts";
+
+/** A request that was refused for its credential. */
+export interface Denial {
+  /** One of a fixed set: a `DenialReason`, or `signature_wrong`. */
+  readonly reason: string;
+  readonly ip: string | undefined;
+  /** Where it is known which one it was. */
+  readonly credential: Caller["credential"] | undefined;
+  /** The route is a template, such as `/v1/logs/:id`: nothing that the client chose. */
+  readonly http: NonNullable<EventContext["http"]> | undefined;
+}
+
+/** Those of one reason and one source. */
+interface Group {
+  readonly reason: string;
+  /** `others`: of the sources that there was no room for. */
+  readonly source: Source | "unknown" | "others";
+  readonly count: number;
+  readonly firstMs: number;
+  readonly lastMs: number;
+  readonly credentials: ReadonlyMap<string, Caller["credential"]>;
+  /** Of the last one. */
+  readonly http: Denial["http"];
+}
+
+/** Entries of one interval; the rest are told of together, one entry a reason. */
+const MAX_GROUPS = 100;
+const MAX_CREDENTIALS = 16;
+
+export class Denials {
+  #groups = new Map<string, Group>();
+
+  /** @param atMs ms since the Unix epoch. */
+  add({ reason, ip, credential, http }: Denial, atMs: number): void {
+    this.#merge({
+      reason,
+      source: sourceOf(ip) ?? "unknown",
+      count: 1,
+      firstMs: atMs,
+      lastMs: atMs,
+      credentials: new Map(credential === undefined ? [] : [[`${credential.kind} ${credential.id}`, credential]]),
+      http,
+    });
+  }
+
+  /** What has been counted since the last time, and how to count it again where it could not be told of. */
+  take(): { readonly events: readonly SystemEvent[]; readonly putBack: () => void } {
+    const groups = [...this.#groups.values()];
+    this.#groups = new Map();
+    const putBack = () => {
+      for (const group of groups) this.#merge(group);
+    };
+    return { events: groups.map(eventOf), putBack };
+  }
+
+  #merge(group: Group): void {
+    const own = keyOf(group);
+    const key =
+      this.#groups.has(own) || this.#groups.size < MAX_GROUPS ? own : keyOf({ reason: group.reason, source: "others" });
+    const known = this.#groups.get(key);
+    if (known === undefined) {
+      this.#groups.set(key, key === own ? group : { ...group, source: "others" });
+      return;
+    }
+    this.#groups.set(key, {
+      ...known,
+      count: known.count + group.count,
+      firstMs: Math.min(known.firstMs, group.firstMs),
+      credentials: new Map([...known.credentials, ...group.credentials].slice(0, MAX_CREDENTIALS)),
+      lastMs: Math.max(known.lastMs, group.lastMs),
+      http: group.lastMs >= known.lastMs ? group.http : known.http,
+    });
+  }
+}
+
+function keyOf({ reason, source }: Pick<Group, "reason" | "source">): string {
+  return `${reason} ${typeof source === "string" ? source : source.address}`;
+}
+
+function eventOf({ reason, source, count, firstMs, lastMs, credentials, http }: Group): SystemEvent {
+  const context: EventContext = {
+    // An address is a personal value: it stands in the entry as a commitment, and can be erased.
+    ...(typeof source !== "string" && { ip: source.address }),
+    ...(http !== undefined && { http }),
+  };
+  return {
+    action: "tallystick.access.denied",
+    actor: { type: "anonymous" },
+    outcome: "denied",
+    severity: "WARNING",
+    reason,
+    occurred_at: entryTime(lastMs),
+    ...(Object.keys(context).length > 0 && { context }),
+    ...(credentials.size > 0 && { related: [...credentials.values()].map(credentialResource) }),
+    metadata: {
+      count,
+      first_at: entryTime(firstMs),
+      last_at: entryTime(lastMs),
+      source: typeof source === "string" ? source : source.prefixLength === 32 ? "address" : "network of 64 bits",
+    },
+  };
+}

@@ -1,0 +1,296 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Tenant } from "../src/log/tenants.ts";
+import { Api, type Head, type ListedEntry } from "../src/testing/api.ts";
+import { checkLog, TestDatabase } from "../src/testing/log.ts";
+import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";
+import type { VerifyReport } from "../src/verify/report.ts";
+
+let db: TestDatabase;
+let server: TestServer;
+beforeAll(async () => {
+  db = await TestDatabase.create();
+  server = await startTestServer({ ...databaseSettings(db), WATCH_INTERVAL_MS: "200" });
+});
+afterAll(async () => {
+  for (const slug of ["default", "_operator"]) await checkLog(db.database, (await db.tenants.find(slug))!);
+  await stopTestServers();
+  await db.close();
+});
+
+const event = (n = 0) => ({ action: "order.create", actor: { id: "alice" }, resource: { type: "order", id: `${n}` } });
+
+interface Told {
+  readonly action: string;
+  readonly actor: unknown;
+  readonly outcome?: string;
+  readonly reason?: string;
+  readonly severity?: string;
+  readonly context?: { readonly ip?: string; readonly request_id?: string; readonly http?: unknown };
+  readonly resource?: unknown;
+  readonly related?: readonly { readonly type: string; readonly id: string }[];
+  readonly changes?: unknown;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+const told = ({ event }: ListedEntry) => event as unknown as Told;
+
+/** The server's own entries of an action in a tenant's log, oldest first. */
+async function entries(by: Api, action: string): Promise<Told[]> {
+  return (await by.listAll({ action, order: "asc" })).map(told);
+}
+const inTenant = (tenant: string) => server.operator.with({ "x-tenant-id": tenant });
+const operators = () => inTenant("_operator");
+
+let tenants = 0;
+async function newTenant(): Promise<{ slug: string; id: string; by: Api }> {
+  const slug = `watched-${++tenants}`;
+  const { body } = await server.operator.post<Tenant>("/v1/tenants", { slug });
+  return { slug, id: body.id, by: inTenant(slug) };
+}
+
+async function newKey(tenant: string, scopes: string[]): Promise<{ id: string; api: Api }> {
+  const { body } = await inTenant(tenant).post<{ id: string; secret: string }>("/v1/admin/api-keys", {
+    name: "own",
+    scopes,
+  });
+  return { id: body.id, api: new Api(server.url, { "x-api-key": body.secret }) };
+}
+
+describe("tenants", () => {
+  test("a new one is an entry of the operator's log; one whose slug is taken is none", async () => {
+    const { slug, id } = await newTenant();
+    expect((await server.operator.post("/v1/tenants", { slug })).status).toBe(409);
+    const made = (await entries(operators(), "tallystick.tenant.created")).filter(
+      ({ metadata }) => metadata.slug === slug,
+    );
+    expect(made).toEqual([
+      expect.objectContaining({
+        actor: { type: "user", id: "operator" },
+        resource: { type: "tenant", id },
+        metadata: { slug, name: slug },
+      }),
+    ]);
+  });
+
+  test("one that is suspended reads and does not write, its own entries go on, and each change is one of them", async () => {
+    const { slug, by } = await newTenant();
+    const key = await newKey(slug, ["write", "read", "verify"]);
+    await key.api.record(event());
+    const patch = (change: object) => server.operator.patch<Tenant>(`/v1/tenants/${slug}`, change);
+    expect((await patch({ status: "suspended" })).body.status).toBe("suspended");
+    expect((await patch({ status: "suspended" })).status).toBe(200); // which changes nothing, and is no entry
+    await until(async () => (await key.api.post("/v1/logs", event())).status === 403);
+    expect((await key.api.listAll({ action: "order.*" })).length).toBeGreaterThan(0);
+    expect((await key.api.post<VerifyReport>("/v1/admin/verify-chain", undefined)).body.ok).toBe(true);
+    await newKey(slug, ["read"]);
+    expect((await patch({ status: "active", name: "Watched Ltd" })).body).toMatchObject({ status: "active" });
+    await until(async () => (await key.api.post("/v1/logs", event())).status === 201);
+    expect((await entries(by, "tallystick.tenant.changed")).map(({ changes }) => changes)).toEqual([
+      { before: { status: "active" }, after: { status: "suspended" } },
+      { before: { status: "suspended", name: slug }, after: { status: "active", name: "Watched Ltd" } },
+    ]);
+    expect((await entries(by, "tallystick.log.verified")).length).toBe(1);
+    expect((await entries(by, "tallystick.api_key.created")).length).toBe(2);
+    await checkLog(db.database, (await db.tenants.find(slug))!);
+  });
+
+  test("none is ever deleted", async () => {
+    const { slug } = await newTenant();
+    const answer = await server.operator.delete(`/v1/tenants/${slug}`);
+    expect([answer.status, answer.headers.allow]).toEqual([405, "GET, HEAD, PATCH"]);
+  });
+});
+
+describe("verifications", () => {
+  test("describe the log as it was, and are entries behind that", async () => {
+    const { slug, by } = await newTenant();
+    const key = await newKey(slug, ["verify"]);
+    const sizes: number[] = [];
+    for (const prefer of ["", "wait=30"]) {
+      const { body } = await key.api.post<VerifyReport>("/v1/admin/verify-chain", undefined, { prefer });
+      expect(body.ok).toBe(true);
+      sizes.push(body.size);
+    }
+    expect(sizes).toEqual([1, 2]);
+    const [first, second] = await entries(by, "tallystick.log.verified");
+    expect(first).toMatchObject({
+      actor: { type: "api_key", id: key.id },
+      related: [{ type: "api_key", id: key.id, role: "credential" }],
+      outcome: "success",
+      context: { ip: "127.0.0.1" },
+      metadata: { ok: true, size: 1, checked: 1 },
+    });
+    expect(second!.metadata).toMatchObject({ ok: true, size: 2 });
+  });
+
+  test("a log that takes no entries is verified all the same: the operator's log tells of it", async () => {
+    const { slug, by } = await newTenant();
+    await by.record(event());
+    // Hashes that give another root than the head's: nothing is put on top of them.
+    await db.tamper(
+      `update tallystick.entries set leaf_hash = sha256('x') where log_id = (select id from tallystick.logs where slug = '${slug}')`,
+    );
+    const other = await startTestServer({ ...databaseSettings(db), WATCH_INTERVAL_MS: "200" }); // remembers no tree
+    const mine = other.operator.with({ "x-tenant-id": slug });
+    expect((await mine.post("/v1/logs", event())).status).toBe(503);
+    const { body } = await mine.post<VerifyReport>("/v1/admin/verify-chain", undefined);
+    expect(body.ok).toBe(false);
+    const verified = (await entries(operators(), "tallystick.log.verified")).at(-1)!;
+    expect(verified).toMatchObject({
+      outcome: "failure",
+      severity: "CRITICAL",
+      resource: { type: "log", id: body.log },
+    });
+    expect(verified.metadata).toMatchObject({
+      ok: false,
+      in_place_of: { log: body.log, refused: expect.stringMatching(/^(inconsistent|unsignable)$/) },
+    });
+    expect(verified.related).toContainEqual({
+      type: "tenant",
+      id: (await db.tenants.find(slug))!.tenantId,
+      name: slug,
+    });
+  });
+
+  test("and its keys can be revoked, and it can be suspended", async () => {
+    const { slug, by, id } = await newTenant();
+    const key = await newKey(slug, ["write"]);
+    await by.record(event());
+    await db.tamper(
+      `update tallystick.entries set leaf_hash = sha256('x') where log_id = (select id from tallystick.logs where slug = '${slug}')`,
+    );
+    const other = await startTestServer(databaseSettings(db));
+    const mine = other.operator.with({ "x-tenant-id": slug });
+    expect((await mine.delete<{ revoked_at: string }>(`/v1/admin/api-keys/${key.id}`)).body.revoked_at).toBeTruthy();
+    expect((await mine.patch<Tenant>(`/v1/tenants/${slug}`, { status: "suspended" })).body.status).toBe("suspended");
+    expect((await mine.post("/v1/admin/api-keys", { name: "new", scopes: ["read"] })).status).toBe(503); // can wait
+    const related = { type: "tenant", id, name: slug };
+    const revoked = (await entries(operators(), "tallystick.api_key.revoked")).at(-1)!;
+    expect(revoked).toMatchObject({ resource: { type: "api_key", id: key.id }, related: [related] });
+    expect((await entries(operators(), "tallystick.tenant.changed")).at(-1)).toMatchObject({ related: [related] });
+  });
+});
+
+describe("exports", () => {
+  const EXPORT = "/v1/logs/export?format=evidence";
+
+  test("are entries before the first byte, with what was asked for, and without what is personal of it", async () => {
+    const { slug, by } = await newTenant();
+    const key = await newKey(slug, ["export"]);
+    await by.record({ ...event(), ip: "192.0.2.7" });
+    expect((await key.api.send("HEAD", EXPORT)).status).toBe(200); // sends no entry
+    expect((await key.api.get(`${EXPORT}&actor_id=nobody`)).status).toBe(404);
+    const file = await key.api.get(`${EXPORT}&actor_id=alice&ip=192.0.2.7`, { "x-request-id": "why-1" });
+    expect(file.status, file.text).toBe(200);
+    expect(file.text).not.toContain("tallystick.log.exported");
+    const exported = await by.listAll({ action: "tallystick.log.exported" });
+    expect(exported.map(told)).toEqual([
+      expect.objectContaining({
+        actor: { type: "api_key", id: key.id },
+        context: { ip: "127.0.0.1", request_id: "why-1" },
+        metadata: {
+          format: "evidence",
+          filter: { actor_id: "alice", ip: "(not kept)" },
+          from: 0,
+          to: 2,
+          tree_size: 2,
+        },
+      }),
+    ]);
+    const { body } = await by.get<{ leaf: string }>(`/v1/logs/${exported[0]!.id}`);
+    expect(body.leaf).not.toMatch(/127\.0\.0\.1|192\.0\.2\.7/);
+  });
+
+  test("are refused where no log takes the entry", async () => {
+    const { slug, by } = await newTenant();
+    await by.record(event());
+    // Whoever holds the locks of both logs keeps everyone else from adding to them.
+    await db.superuser.query("begin");
+    try {
+      await db.superuser.query("select from tallystick.logs where slug in ($1, '_operator') for update", [slug]);
+      const answer = await by.get(EXPORT);
+      expect([answer.status, answer.body?.type]).toEqual([503, "urn:tallystick:problem:unavailable"]);
+    } finally {
+      await db.superuser.query("rollback");
+    }
+    expect((await by.get(EXPORT)).status).toBe(200);
+    expect((await entries(by, "tallystick.log.exported")).length).toBe(1);
+  });
+});
+
+describe("refused credentials", () => {
+  const denials = async (reason: string) =>
+    (await entries(operators(), "tallystick.access.denied")).filter((one) => one.reason === reason);
+
+  test("are entries of the operator's log: one a reason and source, with a count, and never a secret", async () => {
+    const secret = `tally_${"ab".repeat(20)}`;
+    for (let i = 0; i < 50; i++) {
+      expect((await server.api.as({ "x-api-key": secret }).get("/v1/logs")).status).toBe(401);
+    }
+    const total = async () =>
+      (await denials("api_key_unknown")).reduce((sum, { metadata }) => sum + Number(metadata.count), 0);
+    await until(async () => (await total()) === 50);
+    const [denied] = await denials("api_key_unknown");
+    expect(denied).toMatchObject({
+      actor: { type: "anonymous" },
+      outcome: "denied",
+      severity: "WARNING",
+      context: { ip: "127.0.0.1", http: { method: "GET", route: "/v1/logs", status: 401 } },
+      metadata: { source: "address" },
+    });
+    const leaves = await db.superuser.query<{ leaf: string }>("select leaf from tallystick.entries");
+    expect(leaves.rows.map(({ leaf }) => leaf).join("\n")).not.toContain("abababab");
+  });
+
+  test("of every kind have a reason, and the credential where it is known", async () => {
+    const { slug } = await newTenant();
+    const key = await newKey(slug, ["write"]);
+    const counted = async (reason: string, id: string | undefined) =>
+      until(
+        async () =>
+          (await denials(reason)).some(({ related }) => id === undefined || related?.some((one) => one.id === id)),
+        { what: reason },
+      );
+    expect((await server.api.as({}).get("/v1/logs")).status).toBe(401);
+    expect((await server.api.as({ authorization: "Basic YTpi" }).get("/v1/logs")).status).toBe(401);
+    expect((await server.api.as({ "x-admin-token": "guess" }).get("/v1/tenants")).status).toBe(401);
+    expect((await key.api.get("/v1/logs")).status).toBe(403);
+    expect((await key.api.post("/v1/logs", { ...event(), tenant_id: "default" })).status).toBe(403);
+    await inTenant(slug).delete(`/v1/admin/api-keys/${key.id}`);
+    expect((await key.api.post("/v1/logs", event())).status).toBe(401);
+    await counted("credential_missing", undefined);
+    await counted("credential_malformed", undefined);
+    await counted("admin_token_wrong", undefined);
+    for (const reason of ["scope_missing", "tenant_foreign", "api_key_revoked"]) await counted(reason, key.id);
+  });
+
+  test("of one that is not allowed to name another tenant in a bulk request are counted too", async () => {
+    const { slug } = await newTenant();
+    const key = await newKey(slug, ["write"]);
+    const { body } = await key.api.post<{ data: { status: number }[] }>("/v1/logs/bulk?partial=true", [
+      event(),
+      { ...event(), tenant_id: "default" },
+    ]);
+    expect(body.data[1]!.status).toBe(403);
+    await until(async () =>
+      (await denials("tenant_foreign")).some(({ related }) => related?.some(({ id }) => id === key.id)),
+    );
+  });
+
+  test("what nobody was refused for is none: not found, bad events, tenants that are not active", async () => {
+    const before = (await entries(operators(), "tallystick.access.denied")).length;
+    expect((await server.api.get("/v1/nothing")).status).toBe(404);
+    expect((await server.api.post("/v1/logs", { action: "" })).status).toBe(400);
+    expect((await server.api.post<Head>("/v1/logs", event())).status).toBe(201);
+    await server.stop();
+    server = await startTestServer({ ...databaseSettings(db), WATCH_INTERVAL_MS: "200" });
+    expect((await entries(operators(), "tallystick.access.denied")).length).toBe(before);
+  });
+
+  test("that were counted when the server stops are recorded", async () => {
+    const own = await startTestServer({ ...databaseSettings(db), WATCH_INTERVAL_MS: "3600000" });
+    expect((await own.api.as({ "x-api-key": "stop" }).post("/v1/tenants", {})).status).toBe(401);
+    expect(await own.stop()).toBe(0);
+    const last = (await denials("api_key_unknown")).at(-1)!;
+    expect(last.context).toMatchObject({ http: { method: "POST", route: "/v1/tenants" } });
+  });
+});
