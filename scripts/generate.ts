@@ -13,6 +13,7 @@ import { dumpSchema } from "@tallystick/server/db/dump";
 import { startEmbeddedPostgres } from "@tallystick/server/db/embedded";
 import { migrateUp } from "@tallystick/server/db/migrate";
 import { buildServer, type Services } from "@tallystick/server/http/server";
+import { TrustedProxies } from "@tallystick/server/http/trusted-proxies";
 import pg from "pg";
 import { evidencePage } from "./evidence-page.ts";
 
@@ -32,6 +33,7 @@ async function openApi(): Promise<string> {
     requestTimeoutMs: 1_000,
     corsOrigins: [],
     publicLog: false,
+    proxies: new TrustedProxies([]),
   });
   try {
     return `${JSON.stringify(app.swagger(), null, 2)}\n`;

@@ -76,6 +76,43 @@ grant select on table tallystick.checkpoints to tallystick_reader;
 grant insert on table tallystick.checkpoints to tallystick_writer;
 comment on column tallystick.checkpoints.note: The C2SP signed note by the log key, exactly as signed: origin, size, root, signature.
 
+table tallystick.client_certificates (
+  id uuid not null default gen_random_uuid(),
+  tenant_id uuid not null,
+  name text not null,
+  fingerprint bytea,
+  san text,
+  service_id text,
+  scopes text[] not null,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  last_used_at timestamp with time zone,
+  constraint client_certificates_fingerprint_size CHECK ((octet_length(fingerprint) = 32)),
+  constraint client_certificates_name_size CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 1024))),
+  constraint client_certificates_one_identity CHECK ((num_nonnulls(fingerprint, san) = 1)),
+  constraint client_certificates_san_form CHECK (((san ~ '^(URI|DNS|email):[!-~]+$'::text) AND (octet_length(san) <= 1024))),
+  constraint client_certificates_scopes_known CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['write'::text, 'read'::text, 'stream'::text, 'export'::text, 'verify'::text, 'admin'::text, 'operator'::text]))),
+  constraint client_certificates_service_id_size CHECK (((octet_length(service_id) >= 1) AND (octet_length(service_id) <= 128))),
+  constraint client_certificates_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tallystick.tenants(id),
+  constraint client_certificates_pkey PRIMARY KEY (id)
+);
+row-level security on tallystick.client_certificates;
+CREATE INDEX client_certificates_fingerprint ON tallystick.client_certificates USING btree (fingerprint) WHERE (revoked_at IS NOT NULL);
+CREATE UNIQUE INDEX client_certificates_fingerprint_key ON tallystick.client_certificates USING btree (fingerprint) WHERE (revoked_at IS NULL);
+CREATE INDEX client_certificates_san ON tallystick.client_certificates USING btree (san) WHERE (revoked_at IS NOT NULL);
+CREATE UNIQUE INDEX client_certificates_san_key ON tallystick.client_certificates USING btree (san) WHERE (revoked_at IS NULL);
+CREATE INDEX client_certificates_tenant ON tallystick.client_certificates USING btree (tenant_id);
+policy append for insert to tallystick_writer with check (((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)) AND ((NOT ('operator'::text = ANY (scopes))) OR tallystick.may_operate(tenant_id))));
+policy audit for select to tallystick_auditor using (true);
+policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy revoke_own for update to tallystick_writer using (((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)) AND (revoked_at IS NULL))) with check (((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)) AND (revoked_at IS NOT NULL)));
+grant insert, select on table tallystick.client_certificates to tallystick_writer;
+grant update on table tallystick.client_certificates (revoked_at) to tallystick_writer;
+comment on column tallystick.client_certificates.fingerprint: SHA-256 of the certificate in DER; or san.
+comment on column tallystick.client_certificates.san: A subject alternative name that the installation's CA gives to one holder: URI:, DNS: (lower case) or email:.
+comment on column tallystick.client_certificates.last_used_at: To about a minute: written now and then for all, never by the request that uses one.
+
 table tallystick.cosignatures (
   log_id integer not null,
   size bigint not null,
@@ -478,6 +515,23 @@ begin
 end
 $function$;
 owner tallystick_owner;
+
+CREATE OR REPLACE FUNCTION tallystick.certificate_is_taken(tenant uuid, fingerprint bytea, san text, ever boolean)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select exists (
+    select from tallystick.client_certificates c
+    where c.revoked_at is null and (c.fingerprint = certificate_is_taken.fingerprint or c.san = certificate_is_taken.san)
+  ) or ever and exists (
+    select from tallystick.client_certificates c
+    where c.revoked_at is not null and c.fingerprint = certificate_is_taken.fingerprint and c.tenant_id <> tenant
+  )
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.certificate_is_taken(uuid,bytea,text,boolean) to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.check_columns(log text, from_seq bigint DEFAULT 0, to_seq bigint DEFAULT NULL::bigint)
  RETURNS TABLE(tenant text, seq bigint, id uuid, field text, stored text, expected text, detail text, next text)
@@ -1111,6 +1165,26 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.find_api_key(bytea) to tallystick_writer;
 
+CREATE OR REPLACE FUNCTION tallystick.find_client_certificate(fingerprint bytea, sans text[])
+ RETURNS TABLE(id uuid, tenant_id uuid, by_fingerprint boolean, service_id text, scopes text[], expires_at timestamp with time zone, revoked_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select c.id, c.tenant_id, c.fingerprint is not null, c.service_id, c.scopes, c.expires_at, c.revoked_at
+  from tallystick.client_certificates c
+  where (c.fingerprint = find_client_certificate.fingerprint or c.san = any (find_client_certificate.sans)) and c.revoked_at is null
+  union all
+  (
+    select c.id, c.tenant_id, c.fingerprint is not null, c.service_id, c.scopes, c.expires_at, c.revoked_at
+    from tallystick.client_certificates c
+    where (c.fingerprint = find_client_certificate.fingerprint or c.san = any (find_client_certificate.sans)) and c.revoked_at is not null
+    order by c.revoked_at desc limit 100
+  )
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.find_client_certificate(bytea,text[]) to tallystick_writer;
+
 CREATE OR REPLACE FUNCTION tallystick.find_positions(log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer, all_terms bigint[], none_terms bigint[], action_pattern text, occurred_from timestamp with time zone, occurred_to timestamp with time zone, opening_term bigint)
  RETURNS TABLE(seq bigint, recorded_at timestamp with time zone)
  LANGUAGE plpgsql
@@ -1519,6 +1593,19 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.note_api_keys_used(uuid[],timestamp with time zone[]) to tallystick_writer;
+
+CREATE OR REPLACE FUNCTION tallystick.note_certificates_used(ids uuid[], times timestamp with time zone[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update tallystick.client_certificates c set last_used_at = used.at
+  from (select id, max(at) as at from unnest(ids, times) as used (id, at) group by id) used
+  where c.id = used.id and (c.last_used_at is null or c.last_used_at < used.at)
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.note_certificates_used(uuid[],timestamp with time zone[]) to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.only_end_publisher_key()
  RETURNS trigger

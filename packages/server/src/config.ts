@@ -1,4 +1,5 @@
 import { join, resolve } from "node:path";
+import { accessContradictions } from "./config/access.ts";
 import { Refused } from "./config/parse.ts";
 import { NOT_YET, SETTINGS, type Setting, type SettingKey, type Values } from "./config/settings.ts";
 import { type Environment, find, type Problem, readDotEnv } from "./config/source.ts";
@@ -128,6 +129,7 @@ function contradictions(values: Values, isGiven: (key: SettingKey) => boolean): 
   if (values.apiKey !== undefined && values.apiKey === values.adminToken) {
     problems.push({ name: "API_KEY", detail: "is the same as ADMIN_TOKEN: whoever may write would be the operator" });
   }
+  problems.push(...accessContradictions(values));
   if (values.commitBatchMaxEvents > values.queueMaxEvents) {
     problems.push({
       name: "COMMIT_BATCH_MAX_EVENTS",

@@ -10,7 +10,8 @@ export class StartError extends Error {
     | "origin_differs"
     | "credentials_unreadable"
     | "log_key"
-    | "sign_lock";
+    | "sign_lock"
+    | "tls_unusable";
   constructor(code: StartError["code"], message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "StartError";

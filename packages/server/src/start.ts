@@ -1,6 +1,7 @@
 /**
  * From settings to a server that listens, and back: wiring, first start, shutdown.
  */
+import type { Server as HttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { Masking } from "@tallystick/core/masking";
@@ -8,9 +9,13 @@ import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import { AdminToken } from "./access/admin-token.ts";
 import { ApiKeys, SECRET_PREFIX } from "./access/api-keys.ts";
 import { CredentialError } from "./access/caller.ts";
+import { Certificates } from "./access/certificates.ts";
+import { IssuedCertificates } from "./access/issued-certificates.ts";
 import { IssuedKeys } from "./access/issued-keys.ts";
+import { Tokens } from "./access/jwt.ts";
 import { LastUsed } from "./access/last-used.ts";
 import { TENANT_SCOPES } from "./access/scopes.ts";
+import { tlsSettings, tokenSettings } from "./config/access.ts";
 import type { Config } from "./config.ts";
 import { type Credentials, keepSecrets, newToken, writeCredentials } from "./credentials.ts";
 import { openDataDir } from "./data-dir.ts";
@@ -20,6 +25,8 @@ import { isConnectionError } from "./db/unavailable.ts";
 import { Gate } from "./http/access.ts";
 import { drainHttp } from "./http/drain.ts";
 import { buildServer } from "./http/server.ts";
+import { Tls } from "./http/tls.ts";
+import { TrustedProxies } from "./http/trusted-proxies.ts";
 import { Guesses } from "./limits/guesses.ts";
 import { RateLimits } from "./limits/rate-limits.ts";
 import { SharedUse } from "./limits/shared-use.ts";
@@ -72,6 +79,8 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
   };
   try {
     await openDataDir(config.dataDir);
+    const ownTls = tlsSettings(config);
+    const tls = ownTls && (await Tls.open(ownTls, logger));
     let keepPlace = async () => {};
     const opened = await openDatabase({ config, logger, say, onMoved: () => void keepPlace() });
     stops.push(() => opened.close());
@@ -94,6 +103,20 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       logger.warn({ err: error }, "the use of rate limits could not be shared: each server counts by itself"),
     );
     stops.push(() => sharedUse.stop());
+    const certificatesUsed = new LastUsed(
+      (ids, times) => database.query("select tallystick.note_certificates_used($1, $2)", [ids, times]),
+      (error) => logger.warn({ err: error }, "when client certificates were last used could not be written"),
+    );
+    stops.push(() => certificatesUsed.stop());
+    const certificates = new Certificates(database, { lastUsed: certificatesUsed });
+    const issuer = tokenSettings(config);
+    const tokens =
+      issuer &&
+      new Tokens(issuer, {
+        findTenant: (idOrSlug) => tenants.find(idOrSlug),
+        onError: (error) => logger.warn({ err: error }, "the keys of the token issuer could not be fetched"),
+      });
+    const proxies = new TrustedProxies(config.trustedProxies ?? []);
     const publishers = new Publishers(database);
     const maintenance = await startMaintenance(database, config.idempotencyWindowDays, logger);
     stops.push(() => withDeadline(maintenance.stop(), config.shutdownTimeoutMs, logger));
@@ -166,6 +189,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         tenantChanges: new TenantChanges({ sequencer, tenants }),
         watch,
         issuedKeys,
+        issuedCertificates: new IssuedCertificates({ database, sequencer, certificates }),
         sequencer,
         appendLimits,
         signing,
@@ -177,9 +201,12 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         replaySecret: replaySecret(signing.key.seed),
         rateLimits,
         gate: new Gate({
-          apiKeys,
           tenants,
           adminToken: new AdminToken(adminToken),
+          apiKeys,
+          tokens,
+          certificates,
+          proxies,
           guesses: new Guesses(config.refusedCredentialsLimit),
         }),
         readiness: readinessOf({
@@ -195,9 +222,15 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         requestTimeoutMs: config.requestTimeoutMs,
         corsOrigins: config.corsOrigins ?? [],
         publicLog: config.publicLog,
+        tls,
+        proxies,
       },
     );
     const url = await listen(app, config);
+    if (tls !== undefined) {
+      tls.watch(app.server as unknown as HttpsServer);
+      stops.push(async () => tls.stop());
+    }
     publication.start();
     signing.witnesses.start();
     stops.push(() =>
@@ -250,7 +283,7 @@ async function listen(app: FastifyInstance, config: Config): Promise<string> {
   }
   const address = app.server.address() as AddressInfo;
   const shown = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
-  return `http://${shown}:${address.port}`;
+  return `${config.tlsCertPath === undefined ? "http" : "https"}://${shown}:${address.port}`;
 }
 
 /** Waits for work to end, and goes on without what has not ended in time. */

@@ -57,6 +57,11 @@ beforeAll(async () => {
       "insert into tallystick.api_keys (tenant_id, name, prefix, secret_hash, scopes) values ($1::uuid, 'k', 'p', sha256(convert_to($1::uuid::text, 'UTF8')), '{read}')",
       [tenantId],
     );
+
+    await db.superuser.query(
+      "insert into tallystick.client_certificates (tenant_id, name, san, scopes) values ($1::uuid, 'c', 'URI:' || $1::uuid, '{read}')",
+      [tenantId],
+    );
   }
 });
 afterAll(async () => {
@@ -306,6 +311,7 @@ describe("row-level security", () => {
     for (const name of ["entries", "heads", "logs", "openings", "service_heads", "tiles"])
       expect(readable).toContain(`tallystick_reader tallystick.${name}`);
     expect(readable).not.toContain("tallystick_reader tallystick.api_keys");
+    expect(readable).not.toContain("tallystick_reader tallystick.client_certificates");
     expect(readable).not.toContain("tallystick_reader tallystick.idempotency_keys");
   });
 

@@ -5,15 +5,11 @@ import { hash } from "node:crypto";
 import type { Database } from "../db/database.ts";
 import { type Caller, CredentialError } from "./caller.ts";
 import type { LastUsed } from "./last-used.ts";
+import { Recent } from "./recent.ts";
 import type { Scope } from "./scopes.ts";
 
 /** Begins every key, so that secret scanners can match it: `tally_` and 40 hex digits. */
 export const SECRET_PREFIX = "tally_";
-
-// A revocation, or a new key, is seen by every server within this time.
-const CACHE_MS = 1_000;
-/** Of keys that there are, and of those that there are not: strangers' guesses put no real key out of memory. */
-const CACHE_SIZE = 10_000;
 
 interface KnownKey {
   readonly caller: Caller;
@@ -25,10 +21,8 @@ export class ApiKeys {
   readonly #database: Database;
   readonly #now: () => number;
   readonly #lastUsed: LastUsed | undefined;
-  // All by the hash of the secret.
-  readonly #known = new Map<string, { key: KnownKey; at: number }>();
-  readonly #unknown = new Map<string, number>();
-  readonly #lookups = new Map<string, Promise<KnownKey | undefined>>();
+  /** By the hash of the secret. */
+  readonly #recent = new Recent<KnownKey>();
 
   constructor(database: Database, { now = Date.now, lastUsed }: { now?: () => number; lastUsed?: LastUsed } = {}) {
     this.#database = database;
@@ -44,8 +38,8 @@ export class ApiKeys {
   async authenticate(secret: string, onStranger?: () => void): Promise<Caller> {
     const now = this.#now();
     const secretHash = hashOf(secret);
-    if (onStranger !== undefined && !this.#known.has(secretHash)) onStranger();
-    const key = await this.#find(secretHash, now);
+    if (onStranger !== undefined && !this.#recent.has(secretHash)) onStranger();
+    const key = await this.#recent.find(secretHash, now, () => this.#lookUp(secretHash));
     if (key === undefined) throw new CredentialError("api_key_unknown", "The API key is not known here.");
     const { credential } = key.caller;
     if (key.revoked) {
@@ -61,41 +55,7 @@ export class ApiKeys {
 
   /** The next look at this key, or at every key, is a new one: it was made, or revoked. */
   forget(secret?: string): void {
-    if (secret === undefined) {
-      this.#known.clear();
-      this.#lookups.clear();
-      return;
-    }
-    const secretHash = hashOf(secret);
-    this.#unknown.delete(secretHash);
-    this.#lookups.delete(secretHash);
-  }
-
-  async #find(secretHash: string, now: number): Promise<KnownKey | undefined> {
-    const known = this.#known.get(secretHash);
-    if (known !== undefined && now - known.at < CACHE_MS) return known.key;
-    const unknownAt = this.#unknown.get(secretHash);
-    if (unknownAt !== undefined && now - unknownAt < CACHE_MS) return undefined;
-    return this.#lookups.get(secretHash) ?? this.#startLookup(secretHash, now);
-  }
-
-  /** Requests that bring the same key meanwhile share the look-up. */
-  #startLookup(secretHash: string, now: number): Promise<KnownKey | undefined> {
-    const lookup = this.#lookUp(secretHash);
-    this.#lookups.set(secretHash, lookup);
-    const isNewest = () => this.#lookups.get(secretHash) === lookup; // else a key was made or revoked since it began
-    lookup.then(
-      (key) => {
-        if (!isNewest()) return;
-        this.#lookups.delete(secretHash);
-        if (key === undefined) remember(this.#unknown, secretHash, now);
-        else remember(this.#known, secretHash, { key, at: now });
-      },
-      () => {
-        if (isNewest()) this.#lookups.delete(secretHash);
-      },
-    );
-    return lookup;
+    this.#recent.forget(secret === undefined ? undefined : hashOf(secret));
   }
 
   async #lookUp(secretHash: string): Promise<KnownKey | undefined> {
@@ -127,11 +87,4 @@ export class ApiKeys {
 /** What is kept instead of the secret, in memory too. */
 export function hashOf(secret: string): string {
   return hash("sha256", secret, "hex");
-}
-
-/** Keeps the newest; the oldest makes room. */
-function remember<T>(cache: Map<string, T>, secretHash: string, value: T): void {
-  cache.delete(secretHash);
-  if (cache.size >= CACHE_SIZE) cache.delete(cache.keys().next().value!);
-  cache.set(secretHash, value);
 }

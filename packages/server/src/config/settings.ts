@@ -1,4 +1,5 @@
 import { DEFAULT_MASKED_KEYS } from "@tallystick/core/masking";
+import { claimName, clientAuth, jwksUrl, networks, publicKeyPem, tlsVersion, tokenSecret } from "./access.ts";
 import { maskedKeys } from "./masked-keys.ts";
 import { webOrigins } from "./origins.ts";
 import {
@@ -53,7 +54,7 @@ export const SETTINGS = {
   }),
   host: withDefault("HOST", host, "127.0.0.1", {
     reason:
-      "Address to listen on. Only this machine by default, because the API is plain HTTP; 0.0.0.0 in a container.",
+      "Address to listen on. Only this machine by default, because the API is plain HTTP unless TLS_CERT_PATH is set; 0.0.0.0 in a container.",
   }),
   dataDir: withDefault("DATA_DIR", text, "./data", {
     reason:
@@ -147,6 +148,77 @@ export const SETTINGS = {
   }),
   maskCardNumbers: withDefault("MASK_CARD_NUMBERS", boolean, "false", {
     reason: "Masks payment card numbers too. One in ten of other long numbers looks like one.",
+  }),
+  jwtIssuer: optional("JWT_ISSUER", text, {
+    unset: "no tokens are taken",
+    reason: "Who issues JSON Web Tokens for this installation: exactly their claim iss. Also set where its keys are.",
+  }),
+  jwtAudience: optional("JWT_AUDIENCE", text, {
+    unset: "see JWT_ISSUER",
+    reason:
+      "What a token's claim aud must name. Without it, tokens for the issuer's other programs would be good here.",
+  }),
+  jwtJwksUrl: optional("JWT_JWKS_URL", jwksUrl, {
+    unset: "see JWT_ISSUER",
+    reason: "The issuer's keys, renewed by themselves. One of this, JWT_PUBLIC_KEY and JWT_SECRET.",
+  }),
+  jwtPublicKey: optional("JWT_PUBLIC_KEY", publicKeyPem, {
+    unset: "see JWT_JWKS_URL",
+    secret: "all", // a private key that is given by mistake is not to be repeated in the error
+    reason:
+      "The issuer's only key, in PEM: Ed25519 (EdDSA), P-256 (ES256), or RSA (RS256). JWT_PUBLIC_KEY_FILE reads a file.",
+  }),
+  jwtSecret: optional("JWT_SECRET", tokenSecret, {
+    unset: "tokens signed by HS256 are refused",
+    secret: "all",
+    reason: "For HS256, and then nothing else: whoever verifies with it can make tokens as well. Prefer the other two.",
+  }),
+  jwtTenantClaim: withDefault("JWT_TENANT_CLAIM", claimName, "tenant", {
+    reason: "Claim that names the tenant, by id or slug.",
+  }),
+  jwtScopesClaim: withDefault("JWT_SCOPES_CLAIM", claimName, "scope", {
+    reason: "Claim that has the scopes, as a list or separated by blanks; may be a path, such as realm_access.roles.",
+  }),
+  jwtScopePrefix: optional("JWT_SCOPE_PREFIX", text, {
+    unset: "write is the scope write",
+    reason:
+      "Where scopes of several programs share a claim: only those that begin so count, without it. Such as tallystick:",
+  }),
+  jwtServiceClaim: optional("JWT_SERVICE_CLAIM", claimName, {
+    unset: "tokens are bound to no service",
+    reason: "Claim that names the only service that a token may write for.",
+  }),
+  jwtActorClaim: withDefault("JWT_ACTOR_CLAIM", claimName, "sub", {
+    reason: "Claim that says who it is, for the entries that tell of what was done.",
+  }),
+  jwtClockToleranceSeconds: withDefault("JWT_CLOCK_TOLERANCE_SECONDS", integer(0, 300), "5", {
+    unit: "s",
+    reason: "How far the issuer's clock may be from this server's, where a token begins or ends.",
+  }),
+  tlsCertPath: optional("TLS_CERT_PATH", text, {
+    unset: "the API is plain HTTP",
+    reason: "The server's certificate with its chain, in PEM. Read again when it changes, without a restart.",
+  }),
+  tlsKeyPath: optional("TLS_KEY_PATH", text, { unset: "see TLS_CERT_PATH", reason: "Its private key, in PEM." }),
+  tlsMinVersion: withDefault("TLS_MIN_VERSION", tlsVersion, "1.2", {
+    reason: "Oldest TLS that clients may speak: 1.2 or 1.3.",
+  }),
+  tlsClientAuth: withDefault("TLS_CLIENT_AUTH", clientAuth, "off", {
+    reason:
+      "Client certificates: off; optional, where they are one more kind of credential; required, without which nobody connects, monitors included.",
+  }),
+  tlsClientCaPath: optional("TLS_CLIENT_CA_PATH", text, {
+    unset: "no client certificates are taken",
+    reason: "CAs that issue client certificates, in PEM: one of your own, never a public one.",
+  }),
+  tlsClientCrlPath: optional("TLS_CLIENT_CRL_PATH", text, {
+    unset: "revocation is by /v1/admin/certificates alone",
+    reason: "Revocation lists of these CAs, in PEM, one for each; one that is out of date refuses every certificate.",
+  }),
+  trustedProxies: optional("TRUSTED_PROXIES", networks, {
+    unset: "whoever connects is the client",
+    reason:
+      "Addresses of your reverse proxies, such as 10.0.0.7, 10.1.0.0/16: their X-Forwarded-For and X-Client-Cert are believed, and nobody else's.",
   }),
   commitBatchMaxEvents: withDefault("COMMIT_BATCH_MAX_EVENTS", integer(1, 50_000), "4000", {
     unit: "events",

@@ -4,13 +4,18 @@
 import type { Actor } from "@tallystick/core/event";
 import type { FastifyRequest } from "fastify";
 import { type AdminToken, OPERATOR } from "../access/admin-token.ts";
-import type { ApiKeys } from "../access/api-keys.ts";
+import { type ApiKeys, SECRET_PREFIX } from "../access/api-keys.ts";
 import { type Caller, CredentialError } from "../access/caller.ts";
+import type { Certificates } from "../access/certificates.ts";
+import type { Tokens } from "../access/jwt.ts";
 import type { Scope } from "../access/scopes.ts";
+import { looksLikeToken } from "../access/token-form.ts";
 import type { Guesses } from "../limits/guesses.ts";
 import type { TenantLog, Tenants } from "../log/tenants.ts";
+import { clientCertificateOf, refuseForged } from "./client-certificate.ts";
 import { Problem } from "./problem.ts";
 import { tooManyRefused } from "./rate-limit.ts";
+import type { TrustedProxies } from "./trusted-proxies.ts";
 
 /** What a request may do: decided before its handler runs. */
 export interface Access {
@@ -37,17 +42,25 @@ export type RequiredScope = Scope | "any";
 /** The tenant that the operator works on who names none. */
 const DEFAULT_TENANT = "default";
 
-export class Gate {
-  readonly #apiKeys: ApiKeys;
-  readonly #tenants: Tenants;
-  readonly #adminToken: AdminToken;
-  readonly #guesses: Guesses;
+/** What decides about each kind of credential. */
+export interface GateParts {
+  readonly tenants: Tenants;
+  readonly adminToken: AdminToken;
+  readonly apiKeys: ApiKeys;
+  /** None where no issuer of tokens is set. */
+  readonly tokens: Tokens | undefined;
+  readonly certificates: Certificates;
+  readonly proxies: TrustedProxies;
+  readonly guesses: Guesses;
+}
 
-  constructor(options: { apiKeys: ApiKeys; tenants: Tenants; adminToken: AdminToken; guesses: Guesses }) {
-    this.#apiKeys = options.apiKeys;
-    this.#tenants = options.tenants;
-    this.#adminToken = options.adminToken;
-    this.#guesses = options.guesses;
+export class Gate {
+  readonly #parts: GateParts;
+  readonly #tenants: Tenants;
+
+  constructor(parts: GateParts) {
+    this.#parts = parts;
+    this.#tenants = parts.tenants;
   }
 
   /**
@@ -59,16 +72,20 @@ export class Gate {
     try {
       return await this.#check(request, scope);
     } catch (error) {
-      if (error instanceof CredentialError && error.reason !== "credential_missing") this.#guesses.refused(request.ip);
+      if (error instanceof CredentialError && error.reason !== "credential_missing") {
+        this.#parts.guesses.refused(request.ip);
+      }
       throw error;
     }
   }
 
   async #check(request: FastifyRequest, scope: RequiredScope): Promise<Access> {
+    refuseForged(request, this.#parts.proxies);
     const token = request.headers["x-admin-token"];
-    const admin = typeof token === "string" ? this.#adminToken.authenticate(token) : undefined;
-    // Beside another credential the admin token adds the operator's rights, and the tenant stays that credential's.
-    const caller = (await this.#callerOf(request)) ?? admin;
+    const admin = typeof token === "string" ? this.#parts.adminToken.authenticate(token) : undefined;
+    // Beside another credential the admin token adds the operator's rights, and the tenant stays that credential's. A certificate
+    // is the connection's and not the request's: it counts where the request itself brings nothing.
+    const caller = (await this.#callerOf(request)) ?? admin ?? (await this.#certifiedOf(request));
     if (caller === undefined) {
       throw new CredentialError(
         "credential_missing",
@@ -116,14 +133,26 @@ export class Gate {
 
   /** Whoever holds the credential that the request brings beside the admin token; undefined where it brings none. */
   #callerOf(request: FastifyRequest): Promise<Caller> | undefined {
-    const secret = secretOf(request);
-    if (secret !== undefined) return this.#apiKeys.authenticate(secret, () => this.#refuseGuesses(request));
-    return undefined;
+    const { apiKeys, tokens } = this.#parts;
+    const onStranger = () => this.#refuseGuesses(request);
+    const bearer = bearerOf(request);
+    if (bearer !== undefined) {
+      const isToken = tokens !== undefined && !bearer.startsWith(SECRET_PREFIX) && looksLikeToken(bearer);
+      return isToken ? tokens.authenticate(bearer, onStranger) : apiKeys.authenticate(bearer, onStranger);
+    }
+    const key = request.headers["x-api-key"];
+    return typeof key === "string" ? apiKeys.authenticate(key, onStranger) : undefined;
+  }
+
+  /** Whoever holds the certificate of the request's connection; undefined where it has none. */
+  #certifiedOf(request: FastifyRequest): Promise<Caller> | undefined {
+    const certificate = clientCertificateOf(request, this.#parts.proxies);
+    return certificate && this.#parts.certificates.authenticate(certificate); // a CA has vouched for it: it is no guess
   }
 
   /** Before a credential is looked up that this server has not found before: those it has are never held up by a neighbour. */
   #refuseGuesses(request: FastifyRequest): void {
-    const seconds = this.#guesses.secondsToWait(request.ip);
+    const seconds = this.#parts.guesses.secondsToWait(request.ip);
     if (seconds > 0) throw tooManyRefused(seconds);
   }
 
@@ -170,15 +199,12 @@ function namedTenants(request: FastifyRequest): string[] {
   return [path, header, parameter].filter((named) => typeof named === "string");
 }
 
-function secretOf(request: FastifyRequest): string | undefined {
+function bearerOf(request: FastifyRequest): string | undefined {
   const { authorization } = request.headers;
-  if (authorization !== undefined) {
-    const [scheme, secret, ...rest] = authorization.split(" ");
-    if (scheme?.toLowerCase() !== "bearer" || secret === undefined || rest.length > 0) {
-      throw new CredentialError("credential_malformed", 'The Authorization header must be "Bearer <key>".');
-    }
-    return secret;
+  if (authorization === undefined) return undefined;
+  const [scheme, secret, ...rest] = authorization.split(" ");
+  if (scheme?.toLowerCase() !== "bearer" || secret === undefined || rest.length > 0) {
+    throw new CredentialError("credential_malformed", 'The Authorization header must be "Bearer <key>".');
   }
-  const header = request.headers["x-api-key"];
-  return typeof header === "string" ? header : undefined;
+  return secret;
 }

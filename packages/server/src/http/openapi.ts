@@ -17,7 +17,12 @@ export async function documentApi(app: FastifyInstance): Promise<void> {
       },
       components: {
         securitySchemes: {
-          apiKey: { type: "http", scheme: "bearer", description: "An API key: Authorization: Bearer tally_..." },
+          apiKey: {
+            type: "http",
+            scheme: "bearer",
+            description:
+              "An API key (Authorization: Bearer tally_...), or a JSON Web Token where the operator has set an issuer.",
+          },
           apiKeyHeader: { type: "apiKey", in: "header", name: "X-API-Key" },
           adminToken: {
             type: "apiKey",
@@ -25,15 +30,20 @@ export async function documentApi(app: FastifyInstance): Promise<void> {
             name: "X-Admin-Token",
             description: "The operator's; X-Tenant-Id names the tenant.",
           },
+          // OpenAPI 3.1 has this kind; the types that the plugin brings do not.
+          clientCertificate: {
+            type: "mutualTLS",
+            description: "Mapped to a tenant by /v1/admin/certificates.",
+          } as unknown as { type: "http"; scheme: string },
         },
       },
-      security: [{ apiKey: [] }, { apiKeyHeader: [] }, { adminToken: [] }],
+      security: [{ apiKey: [] }, { apiKeyHeader: [] }, { adminToken: [] }, { clientCertificate: [] }],
     },
   });
   await app.register(swaggerUi, {
     routePrefix: "/docs",
     // Everything the page needs is served from here; it sends nothing elsewhere.
-    staticCSP: "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
+    staticCSP: "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     uiConfig: { docExpansion: "list", deepLinking: true, validatorUrl: null, layout: "BaseLayout" },
     theme: { title: "Tallystick API" },
   });

@@ -5,6 +5,7 @@ import { EventError } from "@tallystick/core/event";
 import { JsonError } from "@tallystick/core/json";
 import type { FastifyError } from "fastify";
 import { type Caller, CredentialError, type DenialReason } from "../access/caller.ts";
+import { KeysUnavailableError } from "../access/jwks.ts";
 import { CommitUnknownError } from "../db/database.ts";
 import { isUnavailable } from "../db/unavailable.ts";
 import { UnsettledError } from "../log/append.ts";
@@ -138,6 +139,9 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof CredentialError) {
     const { message, reason, credential } = error;
     return new Problem(401, "unauthenticated", message, { reason, credential, cause: error });
+  }
+  if (error instanceof KeysUnavailableError) {
+    return new Problem(503, "unavailable", error.message, { cause: error, retryAfterSeconds: 10 });
   }
   if (error instanceof EventError) {
     return error.code === "reserved"

@@ -5,6 +5,7 @@ import { randomUUID } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import type { Masking } from "@tallystick/core/masking";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, LogController } from "fastify";
+import type { IssuedCertificates } from "../access/issued-certificates.ts";
 import type { IssuedKeys } from "../access/issued-keys.ts";
 import type { Database } from "../db/database.ts";
 import type { RateLimits } from "../limits/rate-limits.ts";
@@ -25,6 +26,7 @@ import { documentApi } from "./openapi.ts";
 import { Problem, problemBody, problemOf } from "./problem.ts";
 import { chargeRequest } from "./rate-limit.ts";
 import { apiKeyRoutes } from "./routes/api-keys.ts";
+import { certificateRoutes } from "./routes/certificates.ts";
 import { exportRoutes } from "./routes/export.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
 import { logRoutes } from "./routes/log.ts";
@@ -37,6 +39,8 @@ import { verifyRoutes } from "./routes/verify.ts";
 import { writeRoutes } from "./routes/write.ts";
 import { problems } from "./schemas/shared.ts";
 import { isForeignPage, SECURITY_HEADERS, setSecurityHeaders } from "./security-headers.ts";
+import { listenOptions, type Tls } from "./tls.ts";
+import type { TrustedProxies } from "./trusted-proxies.ts";
 import { refuseUrlCredentials } from "./url-credentials.ts";
 import { refuseNul, validatorFor } from "./validate.ts";
 import { noteDenial } from "./watched.ts";
@@ -66,6 +70,7 @@ export interface Services {
   readonly tenants: Tenants;
   readonly tenantChanges: TenantChanges;
   readonly issuedKeys: IssuedKeys;
+  readonly issuedCertificates: IssuedCertificates;
   readonly sequencer: Sequencer;
   readonly appendLimits: AppendLimits;
   readonly signing: Signing;
@@ -87,6 +92,10 @@ export interface HttpOptions {
   readonly corsOrigins: readonly string[];
   /** Whether anyone may read checkpoints, verifier keys, tiles of hashes and consistency proofs. */
   readonly publicLog: boolean;
+  /** None where the API is plain HTTP. */
+  readonly tls?: Tls | undefined;
+  /** Whose X-Forwarded-For says where a request comes from. */
+  readonly proxies: TrustedProxies;
 }
 
 const MAX_REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
@@ -99,11 +108,15 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     logController: new LogController({ disableRequestLogging: true }),
     requestTimeout: options.requestTimeoutMs,
     // Node looks for late requests only now and then, every 30 s unless told.
-    http: {
-      connectionsCheckingInterval: Math.min(1_000, options.requestTimeoutMs),
-      headersTimeout: Math.min(60_000, options.requestTimeoutMs),
-      requireHostHeader: false, // looked at below, because Node's refusal is no problem+json
-    },
+    ...listenOptions(
+      {
+        connectionsCheckingInterval: Math.min(1_000, options.requestTimeoutMs),
+        headersTimeout: Math.min(60_000, options.requestTimeoutMs),
+        requireHostHeader: false, // looked at below, because Node's refusal is no problem+json
+      },
+      options.tls,
+    ),
+    trustProxy: options.proxies.has,
     return503OnClosing: false, // a request that arrives while the server drains is still answered
     requestIdHeader: false,
     genReqId: (request) => {
@@ -214,6 +227,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     verifyRoutes(app, services);
     tenantRoutes(app, services);
     apiKeyRoutes(app, services);
+    certificateRoutes(app, services);
     publisherKeyRoutes(app, services);
     metricsRoutes(app, services);
     healthRoutes(app, services);

@@ -2,6 +2,7 @@
  * A small HTTP client for tests: keep-alive, nothing retried, answers as they are.
  */
 import { Agent, type IncomingHttpHeaders, request as sendRequest } from "node:http";
+import { request as sendTlsRequest, type Agent as TlsAgent } from "node:https";
 import { text } from "node:stream/consumers";
 
 export interface Answer<Body> {
@@ -54,20 +55,28 @@ const agent = new Agent({ keepAlive: true, maxSockets: 256 });
 export class Api {
   readonly url: string;
   readonly headers: Headers;
+  readonly #tls: TlsAgent | undefined;
 
-  constructor(url: string, headers: Headers = {}) {
+  /** @param tls what an https server is asked by: its CA, and a certificate of the client's. */
+  constructor(url: string, headers: Headers = {}, tls?: TlsAgent) {
     this.url = url;
     this.headers = headers;
+    this.#tls = tls;
   }
 
   /** The same server with other headers in place of, or beside, these. */
   with(headers: Headers): Api {
-    return new Api(this.url, { ...this.headers, ...headers });
+    return new Api(this.url, { ...this.headers, ...headers }, this.#tls);
   }
 
   /** The same server with these headers only. */
   as(headers: Headers): Api {
-    return new Api(this.url, headers);
+    return new Api(this.url, headers, this.#tls);
+  }
+
+  /** The same server by other connections. */
+  by(tls: TlsAgent): Api {
+    return new Api(this.url, this.headers, tls);
   }
 
   get<Body = Problem>(path: string, headers?: Headers): Promise<Answer<Body>> {
@@ -128,7 +137,9 @@ export class Api {
     };
     for (const name of Object.keys(all)) if (all[name] === "") delete all[name]; // "" takes a header away
     return new Promise((resolve, reject) => {
-      const outgoing = sendRequest(`${this.url}${path}`, { method, headers: all, agent }, async (incoming) => {
+      const send = this.#tls === undefined ? sendRequest : sendTlsRequest;
+      const options = { method, headers: all, agent: this.#tls ?? agent };
+      const outgoing = send(`${this.url}${path}`, options, async (incoming) => {
         try {
           const received = await text(incoming);
           resolve({

@@ -4,6 +4,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
+import type { Agent } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,6 +20,8 @@ export interface ServerOptions {
   readonly dataDir?: string;
   /** Further options of Node. */
   readonly execArgv?: readonly string[];
+  /** What {@link TestServer.api} connects by, where the server speaks TLS. */
+  readonly tls?: Agent;
 }
 
 /** A server in a process of its own. */
@@ -32,13 +35,13 @@ export class TestServer {
   readonly operator: Api;
   readonly #process: Process;
 
-  constructor(process: Process, ready: { url: string; credentials: Credentials }, dataDir: string) {
+  constructor(process: Process, ready: { url: string; credentials: Credentials }, dataDir: string, tls?: Agent) {
     this.#process = process;
     this.url = ready.url;
     this.credentials = ready.credentials;
     this.dataDir = dataDir;
-    this.api = new Api(ready.url, { authorization: `Bearer ${ready.credentials.api_key}` });
-    this.operator = new Api(ready.url, { "x-admin-token": ready.credentials.admin_token });
+    this.api = new Api(ready.url, { authorization: `Bearer ${ready.credentials.api_key}` }, tls);
+    this.operator = new Api(ready.url, { "x-admin-token": ready.credentials.admin_token }, tls);
   }
 
   get pid(): number {
@@ -90,7 +93,7 @@ const UNLIMITED = { RATE_LIMIT_REQUESTS: "0", REFUSED_CREDENTIALS_LIMIT: "0" };
  */
 export async function startTestServer(
   settings: Readonly<Record<string, string>>,
-  { dataDir, execArgv = [] }: ServerOptions = {},
+  { dataDir, execArgv = [], tls }: ServerOptions = {},
 ): Promise<TestServer> {
   const directory = dataDir ?? join(await temporaryDirectory(), "data");
   const child = spawn(process.execPath, ["--conditions=source", ...execArgv, ENTRY], {
@@ -110,7 +113,7 @@ export async function startTestServer(
     ended,
   ]);
   if ("code" in ready) throw new Error(`the server ended with ${ready.code}: ${started.said}`);
-  return new TestServer(started, ready, directory);
+  return new TestServer(started, ready, directory, tls);
 }
 
 /** Kills every server that this test file started, and deletes its directories. For `afterAll`. */

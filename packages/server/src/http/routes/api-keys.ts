@@ -2,11 +2,11 @@
  * GET/POST/DELETE /v1/admin/api-keys: the keys of the tenant that the request works on.
  */
 import { isReserved } from "@tallystick/core/event";
-import { normalizeTimestamp } from "@tallystick/core/timestamp";
 import type { FastifyInstance } from "fastify";
 import type { Scope } from "../../access/scopes.ts";
 import { OPERATOR_TENANT } from "../../log/tenants.ts";
 import { jsonBody } from "../body.ts";
+import { expiryOf } from "../expiry.ts";
 import { Problem } from "../problem.ts";
 import { createApiKeySchema, listApiKeysSchema, revokeApiKeySchema } from "../schemas/api-keys.ts";
 import type { Services } from "../server.ts";
@@ -60,23 +60,4 @@ export function apiKeyRoutes(app: FastifyInstance, { issuedKeys }: Services): vo
     if (revoked === undefined) throw new Problem(404, "not-found", `There is no API key ${id}.`);
     return revoked.changed;
   });
-}
-
-/** The time at which a key is to expire: not yet past. */
-function expiryOf(text: string): string {
-  let time: string;
-  try {
-    time = normalizeTimestamp(text);
-  } catch (cause) {
-    throw new Problem(400, "invalid-request", "The expiry is no time.", {
-      cause,
-      errors: [{ path: "/expires_at", message: cause instanceof Error ? cause.message : "must be RFC 3339" }],
-    });
-  }
-  if (Date.parse(time) <= Date.now()) {
-    throw new Problem(400, "invalid-request", "The key would have expired already.", {
-      errors: [{ path: "/expires_at", message: "must be in the future" }],
-    });
-  }
-  return time;
 }
