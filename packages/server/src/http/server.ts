@@ -4,7 +4,13 @@
 import { randomUUID } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import type { Masking } from "@tallystick/core/masking";
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, LogController } from "fastify";
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from "fastify";
 import type { IssuedCertificates } from "../access/issued-certificates.ts";
 import type { IssuedKeys } from "../access/issued-keys.ts";
 import type { Database } from "../db/database.ts";
@@ -158,6 +164,8 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
         errors: [{ path: "Host", message: "is missing" }],
       });
     }
+    // Before Fastify looks at the body of a method that no route of ours has.
+    if (request.is404) nothingThere(app, request, reply);
     refuseNul(request.params, request.query);
     refuseUrlCredentials(request);
     if (isForeignPage(request)) {
@@ -206,16 +214,8 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
       .type("application/problem+json")
       .send({ ...problemBody(problem), request_id: request.id });
   });
-  app.setNotFoundHandler((request, reply) => {
-    // The path is not repeated: with a credential in it, it would be in one more place.
-    const url = request.url.split("?")[0] ?? request.url;
-    const allowed = METHODS.filter((method) => app.findRoute({ url, method }) !== null);
-    if (allowed.length === 0) {
-      throw new Problem(404, "not-found", "There is nothing at this path. The routes are listed at /docs.");
-    }
-    reply.header("allow", allowed.join(", "));
-    throw new Problem(405, "method-not-allowed", `This path takes ${allowed.join(" and ")}, not ${request.method}.`);
-  });
+  // Never reached: the hook above has answered.
+  app.setNotFoundHandler((request, reply) => nothingThere(app, request, reply));
 
   await documentApi(app);
   app.after(() => {
@@ -234,6 +234,24 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   });
   await app.ready();
   return app;
+}
+
+/** @throws {Problem} 404, or 405 with Allow where the path has other methods. */
+function nothingThere(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply): never {
+  // The path is not repeated: with a credential in it, it would be in one more place.
+  const url = request.url.split("?")[0] ?? request.url;
+  const found = METHODS.flatMap((method) => {
+    const route = app.findRoute({ url, method });
+    return route === null ? [] : [{ method, exact: Object.keys(route.params).length === 0 }];
+  });
+  // Where there is a route of this very path, others whose parameter it would be are not meant.
+  const isExact = found.some(({ exact }) => exact);
+  const allowed = found.filter(({ exact }) => exact || !isExact).map(({ method }) => method);
+  if (allowed.length === 0) {
+    throw new Problem(404, "not-found", "There is nothing at this path. The routes are listed at /docs.");
+  }
+  reply.header("allow", allowed.join(", "));
+  throw new Problem(405, "method-not-allowed", `This path takes ${allowed.join(" and ")}, not ${request.method}.`);
 }
 
 const METHODS = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"] as const;

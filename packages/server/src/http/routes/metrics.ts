@@ -8,7 +8,6 @@ const schema = {
   operationId: "metrics",
   summary: "Counters, in Prometheus' text format",
   tags: ["health"],
-  security: [],
   response: { 200: { description: "OK", content: { "text/plain": { schema: { type: "string" } } } } },
 } as const;
 

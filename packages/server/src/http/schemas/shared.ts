@@ -29,12 +29,16 @@ export const problem = {
   },
 } as const;
 
+/** {@link problem} by its id, under which it is added to the server. */
+export const namedProblem = { $id: "Problem", ...problem } as const;
+const problemRef = { $ref: "Problem#" } as const;
+
 /** Documents the errors of a route. Errors are written without these schemas: they are never on a fast path. */
 export function problems(...statuses: number[]) {
   return Object.fromEntries(
     statuses.map((status) => [
       status,
-      { description: "Problem (RFC 9457)", content: { "application/problem+json": { schema: problem } } },
+      { description: "Problem (RFC 9457)", content: { "application/problem+json": { schema: problemRef } } },
     ]),
   );
 }
