@@ -1,11 +1,21 @@
 /** Who may do what: every route of openapi.json, by both aliases too, with every kind of credential. */
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { SignJWT } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SCOPES, TENANT_SCOPES } from "../src/access/scopes.ts";
 import type { Answer, Api, Headers, Problem } from "../src/testing/api.ts";
+import { TestCa } from "../src/testing/certificates.ts";
+import { AUDIENCE, ISSUER, TestIssuer } from "../src/testing/issuer.ts";
 import { TestDatabase } from "../src/testing/log.ts";
-import { databaseSettings, startTestServer, stopTestServers, type TestServer } from "../src/testing/server.ts";
+import {
+  databaseSettings,
+  startTestServer,
+  stopTestServers,
+  type TestServer,
+  temporaryDirectory,
+} from "../src/testing/server.ts";
 
 /**
  * What each operation asks for, as the specification has it (section 5): written out here once more, so that a route that asks for
@@ -46,6 +56,9 @@ const REQUIRED: Readonly<Record<string, string>> = {
   "POST /v1/admin/keys/{id}/revoke": "admin",
   "GET /v1/admin/services": "admin",
   "PATCH /v1/admin/services/{service_id}": "admin",
+  "GET /v1/admin/certificates": "admin",
+  "POST /v1/admin/certificates": "admin",
+  "DELETE /v1/admin/certificates/{id}": "admin",
   "GET /metrics": "none",
   "GET /health": "none",
   "GET /health/live": "none",
@@ -86,19 +99,29 @@ const OPERATIONS: Operation[] = Object.entries(paths).flatMap(([path, methods]) 
 
 let database: TestDatabase;
 let server: TestServer;
+let issuer: TestIssuer;
 let nobody: Api;
 let credentials: Credential[];
 
 beforeAll(async () => {
   database = await TestDatabase.create();
-  server = await startTestServer({ ...databaseSettings(database), API_KEY });
+  issuer = await TestIssuer.start();
+  server = await startTestServer({
+    ...databaseSettings(database),
+    API_KEY,
+    JWT_ISSUER: ISSUER,
+    JWT_AUDIENCE: AUDIENCE,
+    JWT_JWKS_URL: issuer.url,
+    TRUSTED_PROXIES: "127.0.0.1", // this test is the proxy that has looked at clients' certificates
+  });
   nobody = server.api.as({});
   for (const slug of [OWN, OTHER]) await database.tenant(slug);
-  credentials = [...(await apiKeys()), ...adminTokens()];
+  credentials = [...(await apiKeys()), ...(await tokens()), ...(await certificates()), ...adminTokens()];
 });
 afterAll(async () => {
   await stopTestServers();
   await database.close();
+  await issuer.close();
 });
 
 async function apiKeys(): Promise<Credential[]> {
@@ -132,6 +155,83 @@ async function apiKeys(): Promise<Credential[]> {
       headers: bearer(await key("_operator", { scopes: ["read"] })),
       scopes: ["read"],
       tenant: "_operator",
+    },
+  ];
+}
+
+async function tokens(): Promise<Credential[]> {
+  const all = TENANT_SCOPES.join(" ");
+  const past = Math.floor(Date.now() / 1_000) - 3_600;
+  const token = async (name: string, scopes: readonly string[] | undefined, claims: object, tenant?: string) => ({
+    name,
+    headers: { authorization: `Bearer ${await issuer.token({ tenant: OWN, scope: all, ...claims })}` },
+    scopes,
+    ...(tenant !== undefined && { tenant }),
+  });
+  const forged = await new SignJWT({ tenant: OWN, scope: all, sub: "mallory" })
+    .setProtectedHeader({ alg: "HS256", kid: issuer.keys[0]!.kid })
+    .setIssuer(ISSUER)
+    .setAudience(AUDIENCE)
+    .setExpirationTime("1h")
+    .sign(issuer.keys[0]!.publicKey.export({ type: "spki", format: "der" }));
+  return Promise.all([
+    ...TENANT_SCOPES.map((scope) => token(`a token with ${scope}`, [scope], { scope }, OWN)),
+    token("a token without a scope of ours", [], { scope: "openid profile" }, OWN),
+    token("another tenant's token", TENANT_SCOPES, { tenant: OTHER }, OTHER),
+    token("an operator's token", SCOPES, { tenant: "_operator", scope: "operator" }),
+    token("a tenant's token that says operator", TENANT_SCOPES, { scope: `${all} operator` }, OWN),
+    token("an expired token", undefined, { exp: past }),
+    token("a token of another issuer", undefined, { iss: "https://elsewhere.example/" }),
+    token("a token for another audience", undefined, { aud: "https://elsewhere.example" }),
+    token("a token of a tenant that there is not", undefined, { tenant: "nobody" }),
+    token("a token without a tenant", undefined, { tenant: undefined }),
+    { name: "a token signed with the public key", headers: { authorization: `Bearer ${forged}` }, scopes: undefined },
+  ]);
+}
+
+async function certificates(): Promise<Credential[]> {
+  const ca = await TestCa.create(join(await temporaryDirectory(), "ca"));
+  const shown = async (name: string, days: { from?: number; to?: number } = {}) => {
+    const { cert, fingerprint } = await ca.issue(name, days);
+    return { fingerprint, headers: { "x-client-verify": "SUCCESS", "x-client-cert": encodeURIComponent(cert) } };
+  };
+  const map = async (tenant: string, fingerprint: string, scopes: readonly string[], more: object = {}) => {
+    const answer = await server.operator.post<{ id: string }>(
+      "/v1/admin/certificates",
+      { name: "test", fingerprint, scopes, ...more },
+      { "x-tenant-id": tenant },
+    );
+    expect(answer.status, answer.text).toBe(201);
+    return answer.body.id;
+  };
+  const all = TENANT_SCOPES;
+  // One after another: openssl's authority keeps its books in files.
+  const reader = await shown("reader");
+  const writer = await shown("writer");
+  const other = await shown("other");
+  const unknown = await shown("unknown");
+  const revoked = await shown("revoked");
+  const expired = await shown("expired", { from: -9, to: -2 });
+  const operator = await shown("operator");
+  await map(OWN, reader.fingerprint, ["read"]);
+  await map(OWN, writer.fingerprint, ["write"]);
+  await map(OTHER, other.fingerprint, all);
+  await map(OWN, expired.fingerprint, all);
+  await map("_operator", operator.fingerprint, ["operator"]);
+  const id = await map(OWN, revoked.fingerprint, all);
+  await server.operator.delete(`/v1/admin/certificates/${id}`, { "x-tenant-id": OWN });
+  return [
+    { name: "a certificate that reads", headers: reader.headers, scopes: ["read"], tenant: OWN },
+    { name: "a certificate that writes", headers: writer.headers, scopes: ["write"], tenant: OWN },
+    { name: "another tenant's certificate", headers: other.headers, scopes: all, tenant: OTHER },
+    { name: "an operator's certificate", headers: operator.headers, scopes: SCOPES },
+    { name: "a certificate that nobody has mapped", headers: unknown.headers, scopes: undefined },
+    { name: "a certificate whose mapping is revoked", headers: revoked.headers, scopes: undefined },
+    { name: "an expired certificate", headers: expired.headers, scopes: undefined },
+    {
+      name: "a certificate that the proxy has not verified",
+      headers: { ...writer.headers, "x-client-verify": "FAILED:certificate has expired" },
+      scopes: undefined,
     },
   ];
 }

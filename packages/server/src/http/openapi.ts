@@ -12,7 +12,8 @@ const SECURITY_SCHEMES = {
   apiKey: {
     type: "http",
     scheme: "bearer",
-    description: "An API key (Authorization: Bearer tally_...), or a JSON Web Token where the operator has set an issuer.",
+    description:
+      "An API key (Authorization: Bearer tally_...), or a JSON Web Token where the operator has set an issuer.",
   },
   apiKeyHeader: { type: "apiKey", in: "header", name: "X-API-Key" },
   adminToken: {
@@ -50,7 +51,8 @@ export async function documentApi(app: FastifyInstance): Promise<void> {
   await app.register(swaggerUi, {
     routePrefix: "/docs",
     // Everything the page needs is served from here; it sends nothing elsewhere.
-    staticCSP: "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    staticCSP:
+      "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     uiConfig: { docExpansion: "list", deepLinking: true, validatorUrl: null, layout: "BaseLayout" },
     theme: { title: "Tallystick API" },
   });
