@@ -1,15 +1,28 @@
 /** What answers tell browsers: security headers, and which other sites' pages may use the API. */
+import { readFile } from "node:fs/promises";
+import { Agent } from "node:https";
 import { connect } from "node:net";
+import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { startBrowser } from "@tallystick/core/testing/browser";
 import Fastify from "fastify";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { setSecurityHeaders } from "../src/http/security-headers.ts";
 import type { Answer, Api } from "../src/testing/api.ts";
+import { TestCa } from "../src/testing/certificates.ts";
 import { TestDatabase } from "../src/testing/log.ts";
-import { databaseSettings, startTestServer, stopTestServers, type TestServer } from "../src/testing/server.ts";
+import {
+  databaseSettings,
+  startTestServer,
+  stopTestServers,
+  type TestServer,
+  temporaryDirectory,
+} from "../src/testing/server.ts";
 
 const ORIGIN = "https://app.example.com";
+
+const change = (api: Api, site: string) =>
+  api.post("/v1/admin/api-keys", { name: "x", scopes: ["read"] }, { "sec-fetch-site": site });
 
 let db: TestDatabase;
 let server: TestServer;
@@ -114,6 +127,33 @@ describe("security headers", () => {
   });
 });
 
+describe("a server of TLS", () => {
+  test("has HSTS on its answers, and takes no change by a certificate alone from another site's page", async () => {
+    const directory = await temporaryDirectory();
+    const ca = await TestCa.create(join(directory, "ca"));
+    const host = await ca.issue("localhost", { names: ["DNS:localhost", "IP:127.0.0.1"] });
+    const client = await ca.issue("client");
+    const agent = new Agent({ ca: await readFile(ca.certPath, "utf8"), cert: client.cert, key: client.key });
+    const settings = {
+      TLS_CERT_PATH: host.certPath,
+      TLS_KEY_PATH: host.keyPath,
+      TLS_CLIENT_CA_PATH: ca.certPath,
+      TLS_CLIENT_AUTH: "optional",
+      ADMIN_TOKEN: "the-admin-token-of-all",
+    };
+    const tls = await startTestServer({ ...databaseSettings(db), ...settings }, { tls: agent });
+    const mapping = { name: "page", fingerprint: client.fingerprint, scopes: ["admin", "read", "write"] };
+    expect((await tls.operator.post("/v1/admin/certificates", mapping)).status).toBe(201);
+    const byCertificate = tls.api.as({});
+    const read = await byCertificate.get("/v1/logs");
+    expect([read.status, read.headers["strict-transport-security"]]).toEqual([200, "max-age=31536000"]);
+    expect((await byCertificate.get("/nothing")).headers["strict-transport-security"]).toBe("max-age=31536000");
+    for (const site of ["cross-site", "same-site"]) expect((await change(byCertificate, site)).status).toBe(403);
+    for (const site of ["same-origin", "none"]) expect((await change(byCertificate, site)).status).toBe(201);
+    agent.destroy();
+  });
+});
+
 describe("CORS_ORIGINS", () => {
   const ask = (of: TestServer, origin: string, method = "POST") =>
     of.api.as({}).send<undefined>("OPTIONS", "/v1/logs", undefined, {
@@ -173,9 +213,6 @@ describe("CORS_ORIGINS", () => {
 });
 
 describe("a page of another site", () => {
-  const change = (api: Api, site: string) =>
-    api.post("/v1/admin/api-keys", { name: "x", scopes: ["read"] }, { "sec-fetch-site": site });
-
   test("changes nothing by what a browser sends by itself", async () => {
     for (const of of [server, toAll]) {
       for (const site of ["cross-site", "same-site"]) expect((await change(of.api.as({}), site)).status).toBe(403);

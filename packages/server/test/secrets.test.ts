@@ -1,14 +1,17 @@
 /** Credentials, in every place of a request that can hold one: what becomes of them, and that they are nowhere afterwards. */
 import { request as sendRequest } from "node:http";
 import { Writable } from "node:stream";
+import { SignJWT } from "jose";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { redaction, withoutSecrets } from "../src/redaction.ts";
 import type { Answer, Problem } from "../src/testing/api.ts";
+import { AUDIENCE, ISSUER } from "../src/testing/issuer.ts";
 import { TestDatabase } from "../src/testing/log.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer } from "../src/testing/server.ts";
 
 const JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJlLW9mLW5vdGhpbmc";
+const JWT_KEY = "chosen-by-the-operator-to-sign-tokens-with";
 const CHOSEN_KEY = "chosen-by-the-operator-as-key";
 const CHOSEN_TOKEN = "chosen-by-the-operator-as-token";
 
@@ -21,6 +24,9 @@ beforeAll(async () => {
     LOG_LEVEL: "TRACE",
     API_KEY: CHOSEN_KEY,
     ADMIN_TOKEN: CHOSEN_TOKEN,
+    JWT_ISSUER: ISSUER,
+    JWT_AUDIENCE: AUDIENCE,
+    JWT_SECRET: JWT_KEY,
   });
 });
 afterAll(async () => {
@@ -36,8 +42,26 @@ async function credentials(): Promise<string[]> {
     scopes: ["read"],
   });
   await server.operator.delete(`/v1/admin/api-keys/${made2.body.id}`);
+  const token = await new SignJWT({ tenant: "default", scope: "read" })
+    .setProtectedHeader({ alg: "HS256" })
+    .setIssuer(ISSUER)
+    .setAudience(AUDIENCE)
+    .setSubject("u")
+    .setExpirationTime("1h")
+    .sign(Buffer.from(JWT_KEY));
+  expect((await server.api.as({ authorization: `Bearer ${token}` }).get("/v1/logs")).status).toBe(200);
   const unknown = `tally_${"5e".repeat(20)}`;
-  return [CHOSEN_KEY, CHOSEN_TOKEN, made.body.secret, made2.body.secret, unknown, `tallyadmin_${"ad".repeat(20)}`, JWT];
+  return [
+    CHOSEN_KEY,
+    CHOSEN_TOKEN,
+    made.body.secret,
+    made2.body.secret,
+    unknown,
+    `tallyadmin_${"ad".repeat(20)}`,
+    JWT,
+    token,
+    JWT_KEY,
+  ];
 }
 
 /** Where a credential is sent: a request each. */
