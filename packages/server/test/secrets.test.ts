@@ -163,7 +163,10 @@ describe("a credential", () => {
       await db.as("postgres", "alter table tallystick.away rename to api_keys");
     }
     expect(server.said).toContain('relation \\"tallystick.api_keys\\" does not exist');
+    // What was refused is recorded once a minute, and when the server stops.
+    expect(await server.stop()).toBe(0);
     const rows = await dump();
+    expect(rows).toContain("tallystick.access.denied");
     for (const secret of [...all, `tally_${"77".repeat(20)}`]) {
       for (const form of [secret, Buffer.from(secret).toString("base64"), Buffer.from(secret).toString("hex")]) {
         expect(server.said.includes(form), `said ${form}`).toBe(false);
