@@ -5,14 +5,26 @@ import type { Config } from "@tallystick/server/config";
 import { readCredentials } from "@tallystick/server/credentials";
 import { type Command, Option } from "commander";
 import { CliError, messageOf } from "./errors.ts";
+import { type Fetch, fetchBy, type TlsOptions } from "./tls-fetch.ts";
 
 /** Where the server is and what to say to it, as given on the command line. */
-export interface ServerOptions {
+export interface ServerOptions extends TlsOptions {
   readonly server?: string;
   readonly adminToken?: string;
   readonly apiKey?: string;
   readonly tenant?: string;
 }
+
+/** What a server with TLS is known by, and this client to it. */
+export const TLS_OPTIONS = {
+  ca: new Option("--ca <file>", "with https: a CA (PEM) to know the server by, beside the system's").env(
+    "TALLYSTICK_CA",
+  ),
+  clientCert: new Option("--client-cert <file>", "with https: a client certificate (PEM)").env(
+    "TALLYSTICK_CLIENT_CERT",
+  ),
+  clientKey: new Option("--client-key <file>", "its private key (PEM)").env("TALLYSTICK_CLIENT_KEY"),
+} as const;
 
 /** Adds the options of {@link ServerOptions} that every command has which speaks to a server. */
 export function withServerOptions(command: Command): Command {
@@ -22,7 +34,10 @@ export function withServerOptions(command: Command): Command {
         "TALLYSTICK_URL",
       ),
     )
-    .option("--admin-token <token>", "the operator's token; default: ADMIN_TOKEN, else DATA_DIR/credentials.json");
+    .option("--admin-token <token>", "the operator's token; default: ADMIN_TOKEN, else DATA_DIR/credentials.json")
+    .addOption(TLS_OPTIONS.ca)
+    .addOption(TLS_OPTIONS.clientCert)
+    .addOption(TLS_OPTIONS.clientKey);
 }
 
 /** What {@link withServerOptions} means, for `--help`. */
@@ -36,10 +51,12 @@ type Method = "GET" | "POST" | "PATCH" | "DELETE";
 export class Api {
   readonly #url: string;
   readonly #headers: Readonly<Record<string, string>>;
+  readonly #fetch: Fetch;
 
-  constructor(url: string, headers: Readonly<Record<string, string>>) {
+  constructor(url: string, headers: Readonly<Record<string, string>>, send: Fetch = fetch) {
     this.#url = url.replace(/\/+$/, "");
     this.#headers = headers;
+    this.#fetch = send;
   }
 
   /**
@@ -101,17 +118,14 @@ export class Api {
   ): Promise<Response> {
     let response: Response;
     try {
-      response = await fetch(this.#url + path, {
+      response = await this.#fetch(this.#url + path, {
         method,
         headers: { ...this.#headers, ...headers, ...(body !== undefined && { "content-type": "application/json" }) },
         ...(body !== undefined && { body: JSON.stringify(body) }),
       });
     } catch (cause) {
       const reason = messageOf((cause as Error).cause ?? cause);
-      throw new CliError(
-        `no server answers at ${this.#url} (${reason}): start it with "tallystick serve", or name another by --server`,
-        { cause },
-      );
+      throw new CliError(unreachable(this.#url, reason), { cause });
     }
     if (!response.ok) throw new CliError(problemText(response, await response.text()));
     return response;
@@ -140,26 +154,39 @@ export async function openApi(
   const ours = kept?.url !== undefined && URL.parse(kept.url)?.origin === URL.parse(url)?.origin ? kept : undefined;
   const tenant: Record<string, string> = options.tenant === undefined ? {} : { "x-tenant-id": options.tenant };
 
-  if (options.apiKey !== undefined) return new Api(url, { authorization: `Bearer ${options.apiKey}`, ...tenant });
+  const send = fetchBy(options, url);
+  const by = (headers: Readonly<Record<string, string>>) => new Api(url, headers, send);
+  if (options.apiKey !== undefined) return by({ authorization: `Bearer ${options.apiKey}`, ...tenant });
   const adminToken = options.adminToken ?? config.adminToken ?? ours?.admin_token;
   const apiKey = config.apiKey ?? ours?.api_key;
   if (prefer === "any") {
-    if (adminToken !== undefined) return new Api(url, { "x-admin-token": adminToken, ...tenant });
-    return new Api(url, apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` });
+    if (adminToken !== undefined) return by({ "x-admin-token": adminToken, ...tenant });
+    return by(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` });
   }
   if (
     adminToken !== undefined &&
     (prefer === "admin-token" || options.tenant !== undefined || options.adminToken !== undefined)
   ) {
-    return new Api(url, { "x-admin-token": adminToken, ...tenant });
+    return by({ "x-admin-token": adminToken, ...tenant });
   }
-  if (prefer === "api-key" && apiKey !== undefined)
-    return new Api(url, { authorization: `Bearer ${apiKey}`, ...tenant });
+  if (prefer === "api-key" && apiKey !== undefined) return by({ authorization: `Bearer ${apiKey}`, ...tenant });
+  if (options.clientCert !== undefined) return by(tenant); // the certificate is the credential
   throw new CliError(
     prefer === "admin-token"
       ? `there is no admin token for ${url}: give --admin-token, or set ADMIN_TOKEN or DATA_DIR`
       : `there is no API key for ${url}: give --api-key, or set API_KEY or DATA_DIR`,
   );
+}
+
+/** What to do about a server that does not answer, by the reason that Node gives. */
+function unreachable(url: string, reason: string): string {
+  if (/alert.*certificate|alert unknown ca/i.test(reason)) {
+    return `the server at ${url} does not take this client's certificate, or asks for one: give it by --client-cert and --client-key`;
+  }
+  if (/certificate|self-signed/i.test(reason)) {
+    return `the server at ${url} cannot be known by its certificate (${reason}): give its CA by --ca, and a name of the certificate by --server`;
+  }
+  return `no server answers at ${url} (${reason}): start it with "tallystick serve", or name another by --server`;
 }
 
 interface ProblemBody {

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { apiKeysCommand } from "./commands/api-keys.ts";
+import { certificatesCommand } from "./commands/certificates.ts";
 import { configCommand } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { exportCommand } from "./commands/export.ts";
@@ -39,6 +40,7 @@ const program = new Command("tallystick")
   .addCommand(logCommand())
   .addCommand(tenantsCommand())
   .addCommand(apiKeysCommand())
+  .addCommand(certificatesCommand())
   .addCommand(keysCommand())
   .addCommand(witnessCommand())
   .addCommand(configCommand());

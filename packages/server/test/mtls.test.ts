@@ -42,7 +42,7 @@ beforeAll(async () => {
   directory = await temporaryDirectory();
   [ca, stranger] = await Promise.all([
     TestCa.create(join(directory, "ca")),
-    TestCa.create(join(directory, "stranger")),
+    TestCa.create(join(directory, "stranger"), "another CA"),
   ]);
   caPem = await readFile(ca.certPath, "utf8");
   host = await ca.issue("localhost", { names: ["DNS:localhost", "IP:127.0.0.1"] });
@@ -189,6 +189,19 @@ describe("a client certificate", () => {
     expect((await refused(by(certificates.revoked))).detail).toContain("revoked by its CA");
     // A session from before cannot be resumed: its certificate is looked at again.
     expect(await resume(server, certificates.revoked, session)).toEqual({ reused: false, status: 401 });
+  });
+
+  test("of a CA that only bears the name of ours gets no answer that is any good", async () => {
+    const { admin } = await newTenant();
+    const impostor = await TestCa.create(join(directory, "impostor"));
+    const forged = await impostor.issue("orders");
+    await map(admin, { fingerprint: forged.fingerprint });
+    for (let i = 0; i < 5; i++) {
+      const answer = await by(forged)
+        .get("/v1/logs")
+        .catch(() => ({ status: "closed" }));
+      expect([401, "closed"]).toContain(answer.status);
+    }
   });
 
   test("is worth nothing within a second of its mapping's revocation, on every server and open connection", async () => {

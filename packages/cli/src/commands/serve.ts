@@ -90,11 +90,13 @@ function firstStartMessage({ url, credentials }: RunningServer, config: Config):
     config.apiKey === undefined
       ? shellWord(`Authorization: Bearer ${credentials.api_key}`)
       : `"Authorization: Bearer $(sed -n 's/^ *"api_key": "\\(.*\\)",*$/\\1/p' ${shellWord(file)})"`;
+  // The certificate itself is enough to know the server by, whoever has issued it, where it has this machine's name.
+  const curl = config.tlsCertPath === undefined ? "curl -sS" : `curl -sS --cacert ${shellWord(config.tlsCertPath)}`;
   const event = { action: "user.login", actor: { id: "alice" }, resource: { type: "app", id: "demo" } };
   // Where only this process knows the database, the server is what a pasted line can reach.
   const verify =
     config.database.kind === "external"
-      ? `curl -sS -X POST ${url}/v1/admin/verify-chain -H ${key}`
+      ? `${curl} -X POST ${url}/v1/admin/verify-chain -H ${key}`
       : `${config.given.dataDir.source === "environment" ? `DATA_DIR=${shellWord(config.dataDir)} ` : ""}${ownCommand("verify")}`;
   return `
 Tallystick is ready at ${url}
@@ -105,9 +107,9 @@ Tallystick is ready at ${url}
   kept in      ${file}; not shown again
 
 Record a first event:
-  curl -sS ${url}/v1/logs -H ${key} -H 'Content-Type: application/json' -d ${shellWord(JSON.stringify(event))}
+  ${curl} ${url}/v1/logs -H ${key} -H 'Content-Type: application/json' -d ${shellWord(JSON.stringify(event))}
 List what is recorded:
-  curl -sS ${url}/v1/logs -H ${key}
+  ${curl} ${url}/v1/logs -H ${key}
 Verify it:
   ${verify}
 `;

@@ -8,12 +8,13 @@ import type { VerifyProblem, VerifyReport } from "@tallystick/server/verify/repo
 import type { Verification } from "@tallystick/server/verify/verifications";
 import { Command, Option } from "commander";
 import { Client } from "pg";
-import { openApi } from "../api.ts";
+import { openApi, TLS_OPTIONS } from "../api.ts";
 import { withDatabase } from "../connect.ts";
 import { CliError, describeError } from "../errors.ts";
 import { note, print, printJson } from "../output.ts";
 import { progressLine } from "../progress.ts";
 import { ownCommand, shellWord } from "../shell.ts";
+import type { TlsOptions } from "../tls-fetch.ts";
 import { EXIT } from "../verify-exit.ts";
 import { trustOf, verifyFiles } from "../verify-files.ts";
 import { type NextCommand, reportLines, tenantOf } from "../verify-text.ts";
@@ -22,7 +23,7 @@ import { type NextCommand, reportLines, tenantOf } from "../verify-text.ts";
 const FIRST_WAIT_SECONDS = 2;
 const POLL_MS = 1_000;
 
-interface Options {
+interface Options extends TlsOptions {
   readonly database?: string;
   readonly server?: string;
   readonly apiKey?: string;
@@ -47,6 +48,9 @@ export function verifyCommand(): Command {
       new Option("--server <url>", "ask a server to check itself, which takes its word for it").conflicts("database"),
     )
     .option("--api-key <key>", "with --server: a key with scope verify; default: API_KEY, else credentials.json")
+    .addOption(TLS_OPTIONS.ca)
+    .addOption(TLS_OPTIONS.clientCert)
+    .addOption(TLS_OPTIONS.clientKey)
     .option("--tenant <id or slug>", "one tenant; default: all in a database, the key's own at a server")
     .option("--service <id>", "one service's chain")
     .option("--key <vkey>", "with files: the log's key, from a source that you trust")

@@ -264,7 +264,9 @@ function canonicalUrl(url: string): string {
 
 /** What Node's HTTP parser refuses never becomes a request: the answer is written by hand. */
 function answerMalformed(error: Error & { code?: string }, socket: import("node:net").Socket): void {
-  if (!socket.writable || error.code === "ECONNRESET") {
+  // Of a handshake that failed there is no connection that an answer could be sent by. It also comes to this where a client's
+  // certificate bears our CA's name and another's signature: who brings that is owed no answer.
+  if (!socket.writable || error.code === "ECONNRESET" || /^(ERR_SSL|ERR_TLS|EPROTO)/.test(error.code ?? "")) {
     socket.destroy(error);
     return;
   }

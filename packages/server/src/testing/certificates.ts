@@ -36,7 +36,7 @@ export class TestCa {
   }
 
   /** @param directory made for it. */
-  static async create(directory: string): Promise<TestCa> {
+  static async create(directory: string, name = "test CA"): Promise<TestCa> {
     const ca = new TestCa(directory);
     await mkdir(directory, { recursive: true });
     await writeFile(join(directory, "index.txt"), "");
@@ -53,7 +53,7 @@ export class TestCa {
       "-days",
       "30",
       "-subj",
-      "/CN=test CA",
+      `/CN=${name}`,
     );
     await ca.#writeCrl();
     return ca;
