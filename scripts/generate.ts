@@ -8,7 +8,7 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { envExample } from "@tallystick/server/config";
+import { envExample, loadConfig } from "@tallystick/server/config";
 import { dumpSchema } from "@tallystick/server/db/dump";
 import { startEmbeddedPostgres } from "@tallystick/server/db/embedded";
 import { migrateUp } from "@tallystick/server/db/migrate";
@@ -34,6 +34,7 @@ async function openApi(): Promise<string> {
     corsOrigins: [],
     publicLog: false,
     proxies: new TrustedProxies([]),
+    limits: loadConfig({}, { cwd: tmpdir() }),
   });
   try {
     return `${JSON.stringify(app.swagger(), null, 2)}\n`;

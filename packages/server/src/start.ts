@@ -27,6 +27,7 @@ import { drainHttp } from "./http/drain.ts";
 import { buildServer } from "./http/server.ts";
 import { Tls } from "./http/tls.ts";
 import { TrustedProxies } from "./http/trusted-proxies.ts";
+import { Bodies } from "./limits/bodies.ts";
 import { Guesses } from "./limits/guesses.ts";
 import { RateLimits } from "./limits/rate-limits.ts";
 import { SharedUse } from "./limits/shared-use.ts";
@@ -200,6 +201,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         masking: new Masking({ keys: config.maskedKeys, cardNumbers: config.maskCardNumbers }),
         replaySecret: replaySecret(signing.key.seed),
         rateLimits,
+        bodies: new Bodies(config.bodiesMaxBytes),
         gate: new Gate({
           tenants,
           adminToken: new AdminToken(adminToken),
@@ -224,6 +226,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         publicLog: config.publicLog,
         tls,
         proxies,
+        limits: config,
       },
     );
     const url = await listen(app, config);

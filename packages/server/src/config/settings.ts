@@ -262,6 +262,43 @@ export const SETTINGS = {
     reason:
       "Time for a request to arrive whole, headers and body; what comes slower gets 408. Its answer may take longer.",
   }),
+  headersTimeoutMs: withDefault("HEADERS_TIMEOUT_MS", integer(100, 600_000), "10000", {
+    unit: "ms",
+    reason: "The same for the headers alone: a connection that sends nothing, or a byte now and then, is closed.",
+  }),
+  keepAliveTimeoutMs: withDefault("KEEP_ALIVE_TIMEOUT_MS", integer(100, 3_600_000), "72000", {
+    unit: "ms",
+    reason: "How long a connection may wait for its next request; longer than a proxy in front keeps it.",
+  }),
+  stalledTimeoutMs: withDefault("STALLED_TIMEOUT_MS", integer(100, 600_000), "30000", {
+    unit: "ms",
+    reason: "How long a client may take nothing of an answer that is ready before its connection is closed.",
+  }),
+  maxConnections: withDefault("MAX_CONNECTIONS", integer(10, 1_000_000), "10000", {
+    unit: "connections",
+    reason: "New ones beyond these are closed at once. The process needs as many file descriptors (ulimit -n).",
+  }),
+  maxConnectionsPerAddress: withDefault("MAX_CONNECTIONS_PER_ADDRESS", integer(0, 1_000_000), "1000", {
+    unit: "connections",
+    reason: "The same for one address (IPv6: /64), so that one machine cannot take them all. 0 is no limit.",
+  }),
+  maxHeaderBytes: withDefault("MAX_HEADER_BYTES", bytes(4_096, MIB), "16KiB", {
+    unit: "bytes",
+    reason: "Of a request's headers together; beyond it 431.",
+  }),
+  bodiesMaxBytes: withDefault("BODIES_MAX_BYTES", bytes(32 * MIB, 16 * 1024 * MIB), "256MiB", {
+    unit: "bytes",
+    reason: "Bodies in memory at a time, those beyond 64 KiB counted; a tenant may have half. Beyond it 503.",
+  }),
+  maxEventLoopDelayMs: withDefault("MAX_EVENT_LOOP_DELAY_MS", integer(0, 60_000), "1000", {
+    unit: "ms",
+    reason: "Requests get 503 while the process is behind by more than this, a second's mean. 0 is no limit.",
+  }),
+  maxMemoryBytes: optional("MAX_MEMORY_BYTES", bytes(256 * MIB, 1024 * 1024 * MIB), {
+    unset: "nine tenths of what Node may use for its heap",
+    unit: "bytes",
+    reason: "Requests get 503 while the process uses more memory (RSS); below the limit of its container.",
+  }),
   shutdownTimeoutMs: withDefault("SHUTDOWN_TIMEOUT_MS", integer(0, 600_000), "8000", {
     unit: "ms",
     reason: "How long requests under way may finish after SIGTERM; below the 10 s after which Docker kills.",

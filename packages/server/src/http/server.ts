@@ -14,6 +14,8 @@ import Fastify, {
 import type { IssuedCertificates } from "../access/issued-certificates.ts";
 import type { IssuedKeys } from "../access/issued-keys.ts";
 import type { Database } from "../db/database.ts";
+import type { Bodies } from "../limits/bodies.ts";
+import { type ConnectionLimits, limitConnections } from "../limits/connections.ts";
 import type { RateLimits } from "../limits/rate-limits.ts";
 import type { AppendLimits } from "../log/append.ts";
 import type { ReplaySecret } from "../log/replay-hash.ts";
@@ -28,6 +30,7 @@ import type { Signing } from "../signing/signing.ts";
 import type { Watch } from "../watch/watch.ts";
 import type { Access, Gate, RequiredScope } from "./access.ts";
 import { allowOrigins } from "./cors.ts";
+import { discardRest } from "./large-bodies.ts";
 import { documentApi } from "./openapi.ts";
 import { Problem, problemBody, problemOf } from "./problem.ts";
 import { chargeRequest } from "./rate-limit.ts";
@@ -48,6 +51,7 @@ import { isForeignPage, SECURITY_HEADERS, setSecurityHeaders } from "./security-
 import { listenOptions, type Tls } from "./tls.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 import { refuseUrlCredentials } from "./url-credentials.ts";
+import { type SheddingOptions, shedLoad } from "./shedding.ts";
 import { refuseNul, validatorFor } from "./validate.ts";
 import { noteDenial } from "./watched.ts";
 
@@ -73,6 +77,7 @@ export interface Services {
   readonly database: Database;
   readonly gate: Gate;
   readonly rateLimits: RateLimits;
+  readonly bodies: Bodies;
   readonly tenants: Tenants;
   readonly tenantChanges: TenantChanges;
   readonly issuedKeys: IssuedKeys;
@@ -96,6 +101,7 @@ export interface HttpOptions {
   readonly requestTimeoutMs: number;
   /** Origins of pages that may use the API; `*` is any. */
   readonly corsOrigins: readonly string[];
+  readonly limits: HttpLimits;
   /** Whether anyone may read checkpoints, verifier keys, tiles of hashes and consistency proofs. */
   readonly publicLog: boolean;
   /** None where the API is plain HTTP. */
@@ -104,20 +110,33 @@ export interface HttpOptions {
   readonly proxies: TrustedProxies;
 }
 
+/** What connections and requests may take of the server. */
+export interface HttpLimits extends ConnectionLimits, SheddingOptions {
+  /** Time for the headers of a request to arrive whole, in ms. */
+  readonly headersTimeoutMs: number;
+  /** How long a connection is kept for its next request, in ms. */
+  readonly keepAliveTimeoutMs: number;
+  /** Of all headers of a request together. */
+  readonly maxHeaderBytes: number;
+}
+
 const MAX_REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
 /** The server, ready to listen. */
 export async function buildServer(services: Services, options: HttpOptions): Promise<FastifyInstance> {
+  const { limits } = options;
   const app = Fastify({
     ...(options.logger === false ? { logger: false } : { loggerInstance: options.logger }),
     // A line a request costs more than the request; errors are logged below.
     logController: new LogController({ disableRequestLogging: true }),
     requestTimeout: options.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
     // Node looks for late requests only now and then, every 30 s unless told.
     ...listenOptions(
       {
         connectionsCheckingInterval: Math.min(1_000, options.requestTimeoutMs),
-        headersTimeout: Math.min(60_000, options.requestTimeoutMs),
+        headersTimeout: Math.min(limits.headersTimeoutMs, options.requestTimeoutMs),
+        maxHeaderSize: limits.maxHeaderBytes,
         requireHostHeader: false, // looked at below, because Node's refusal is no problem+json
       },
       options.tls,
@@ -143,6 +162,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     clientErrorHandler: (error, socket) => answerMalformed(error, socket),
   });
 
+  limitConnections(app.server, { ...limits, isProxy: options.proxies.has });
   app.setValidatorCompiler(validatorFor);
   // Entries are written as they are: a serialiser made from a schema would drop or mangle what the schema does not foresee.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
@@ -156,6 +176,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   });
   setSecurityHeaders(app);
   await allowOrigins(app, options.corsOrigins);
+  await shedLoad(app, limits);
   app.decorateRequest("access", null as never);
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
@@ -199,16 +220,12 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     if (problem.reason === "signature_wrong") {
       request.log.warn({ request_id: request.id, errors: problem.errors }, "a publisher's signature does not verify");
     }
-    // A log that is refused has been told of once; each write to it would tell it again.
-    if (problem.status >= 500 && problem.problem !== "unsignable")
+    // Of a log that is refused, and of overload, the server's log has been told once; each request would tell it again.
+    if (problem.status >= 500 && problem.problem !== "unsignable" && problem.problem !== "overloaded")
       request.log.error({ err: problem.cause ?? problem, request_id: request.id }, problem.message);
     if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="tallystick"');
     if (problem.retryAfterSeconds !== undefined) reply.header("retry-after", problem.retryAfterSeconds);
-    // Fastify would close while the rest of the body is still coming, and the client would see a reset in place of the answer.
-    if (problem.status === 413) {
-      reply.removeHeader("connection");
-      request.raw.resume();
-    }
+    discardRest(request, reply);
     return reply
       .code(problem.status)
       .type("application/problem+json")

@@ -12,6 +12,7 @@ import type { TenantLog } from "../../log/tenants.ts";
 import { Turns } from "../../turns.ts";
 import { bulkBody, jsonBody } from "../body.ts";
 import { type Intake, keyHeader, takeIn } from "../intake.ts";
+import { countBodies } from "../large-bodies.ts";
 import { Problem, problemBody, problemOf } from "../problem.ts";
 import { chargeRequest } from "../rate-limit.ts";
 import { receiptsOf, wantsReceipts } from "../receipts.ts";
@@ -36,10 +37,12 @@ interface Bulk {
 
 export function writeRoutes(app: FastifyInstance, services: Services): void {
   const { sequencer, metrics, rateLimits } = services;
+  const preParsing = countBodies(services.bodies);
   const record = {
     schema: recordSchema,
     bodyLimit: MAX_EVENT_BODY_BYTES,
     config: { scope: "write", records: true },
+    preParsing,
   } as const;
   app.post("/v1/logs", record, async (request, reply) => {
     const { log, prepared } = await takeIn(services, request.access, jsonBody(request), keyHeader(request));
@@ -62,6 +65,7 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
     schema: bulkSchema,
     bodyLimit: MAX_BULK_BODY_BYTES,
     config: { scope: "write", records: true },
+    preParsing,
   } as const;
   app.post("/v1/logs/bulk", bulk, async (request, reply) => {
     refuseKeyHeader(request);
