@@ -2,6 +2,7 @@
  * npm run bench -- [what...] [--quick] [--json] [--markdown] [--profile <directory>]
  */
 import { parseArgs } from "node:util";
+import { access } from "./access.ts";
 import type { Bench } from "./bench.ts";
 import { bulk } from "./bulk.ts";
 import { stopAllPrograms } from "./child.ts";
@@ -15,6 +16,7 @@ import { writeReport } from "./report.ts";
 import { type Result, textTable } from "./result.ts";
 import { signed } from "./signed.ts";
 import { single } from "./single.ts";
+import { slow } from "./slow.ts";
 import { snapshot } from "./snapshot.ts";
 import { verify } from "./verify.ts";
 
@@ -28,6 +30,8 @@ const BENCHMARKS: Readonly<Record<string, (bench: Bench) => Promise<Result[]>>> 
   receipts,
   proofs,
   signed,
+  access,
+  slow,
   large,
 };
 /** What runs when nothing is named: all but the one that takes an hour. */

@@ -30,13 +30,15 @@ export interface Tallystick {
   stop(): Promise<void>;
 }
 
-/** @param profileDir where the server's CPU profile is written when it ends. @param settings beside the defaults. */
+/** @param profileDir where the server's CPU profile is written when it ends. @param settings beside the defaults. @param nodeOptions further ones. */
 export async function startTallystick({
   profileDir,
   settings = {},
+  nodeOptions = [],
 }: {
   profileDir?: string | undefined;
   settings?: Readonly<Record<string, string>>;
+  nodeOptions?: readonly string[];
 } = {}): Promise<Tallystick> {
   const place = await mkdtemp(join(tmpdir(), "tallystick-bench-"));
   await chmod(place, 0o711); // run by root, PostgreSQL has a user of its own, who has to pass through
@@ -44,7 +46,7 @@ export async function startTallystick({
   await mkdir(dataDir, { mode: 0o711 });
   const server = startProgram(PROGRAM, {
     args: ["serve"],
-    nodeOptions: profileDir === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`],
+    nodeOptions: [...nodeOptions, ...(profileDir === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`])],
     // Nothing else of ours: a DATABASE_URL that happens to be set would be measured instead.
     env: {
       PATH: process.env.PATH,

@@ -87,7 +87,9 @@ describe("slow clients", () => {
       },
     );
     expect(recorded).toBeGreaterThan(0);
-    for (const { answer } of slow) expect(answer).toMatch(/^HTTP\/1\.1 408 .*request-timeout/s);
+    // A byte that is on its way when the connection ends resets it, and the answer may be lost.
+    for (const { answer } of slow) expect(answer).toMatch(/^$|^HTTP\/1\.1 408 .*request-timeout/s);
+    expect(slow.some(({ answer }) => answer !== "")).toBe(true);
     expect((await server.api.get("/v1/logs")).status).toBe(200);
     expect(await server.stop()).toBe(0);
   }, 120_000);
@@ -104,10 +106,11 @@ describe("slow clients", () => {
     const large = { ...EVENT, metadata: { text: "x".repeat(60_000) } };
     await server.api.recordAll(Array.from({ length: 250 }, () => large));
     const stalled = new Client(server);
-    stalled.socket.pause();
     stalled.socket.write(
       `GET /v1/logs?limit=1000 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${server.credentials.api_key}\r\n\r\n`,
     );
+    await once(stalled.socket, "data");
+    stalled.socket.pause();
     await database.superuser.query("begin; lock table tallystick.heads in access exclusive mode");
     const waiting = server.api.get("/v1/logs?limit=1");
     await delay(1_000); // longer than a client may stall
@@ -168,6 +171,17 @@ describe("large bodies", () => {
       await until(() => client.answer.includes("too-large"), { what: "the body is refused" });
       expect(client.answer).toContain("HTTP/1.1 413 ");
     }
+  });
+
+  test("a client that goes away before its body is there is no error of the server's", async () => {
+    const server = await serve();
+    const away = new Client(server);
+    away.socket.write(headOf(server, 1_000).replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n{"));
+    await once(away.socket, "data");
+    away.socket.destroy();
+    const rejected = async () => (await server.api.get("/metrics")).text.includes('total{reason="invalid-request"} 1');
+    await until(rejected, { what: "the request is counted" });
+    expect(server.said).toBe("");
   });
 
   test("what goes on for ever behind a refusal is cut", async () => {

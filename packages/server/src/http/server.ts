@@ -48,10 +48,10 @@ import { verifyRoutes } from "./routes/verify.ts";
 import { writeRoutes } from "./routes/write.ts";
 import { problems } from "./schemas/shared.ts";
 import { isForeignPage, SECURITY_HEADERS, setSecurityHeaders } from "./security-headers.ts";
+import { type SheddingOptions, shedLoad } from "./shedding.ts";
 import { listenOptions, type Tls } from "./tls.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 import { refuseUrlCredentials } from "./url-credentials.ts";
-import { type SheddingOptions, shedLoad } from "./shedding.ts";
 import { refuseNul, validatorFor } from "./validate.ts";
 import { noteDenial } from "./watched.ts";
 
@@ -214,7 +214,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   });
 
   app.setErrorHandler((error, request, reply) => {
-    const problem = problemOf(error);
+    const problem = isGone(error, request) ? gone(error) : problemOf(error);
     noteDenial(services.watch, request, problem);
     if (request.routeOptions.config.records) services.metrics.rejected(problem.reason ?? problem.problem);
     if (problem.reason === "signature_wrong") {
@@ -269,6 +269,16 @@ function nothingThere(app: FastifyInstance, request: FastifyRequest, reply: Fast
   }
   reply.header("allow", allowed.join(", "));
   throw new Problem(405, "method-not-allowed", `This path takes ${allowed.join(" and ")}, not ${request.method}.`);
+}
+
+/** Whether it is that the client closed the connection before its request had arrived whole. */
+function isGone(error: unknown, { raw }: FastifyRequest): boolean {
+  return raw.destroyed && !raw.complete && (error as { code?: unknown }).code === "ECONNRESET";
+}
+
+/** Nobody reads it: it is for the count of refusals. What Node throws there looks like a lost connection to the database. */
+function gone(cause: unknown): Problem {
+  return new Problem(400, "invalid-request", "The connection was closed before the request had arrived.", { cause });
 }
 
 const METHODS = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"] as const;
