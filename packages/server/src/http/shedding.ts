@@ -8,7 +8,8 @@ import { Problem } from "./problem.ts";
 
 /** Of the memory that V8 may use; beyond it collecting garbage is nearly all it does. */
 const HEAP_SHARE = 0.9;
-const RETRY_AFTER_SECONDS = 5;
+/** It is measured every second. */
+const RETRY_AFTER_SECONDS = 2;
 /** The log is told once of a time of overload, which ends when nothing was refused for so long. */
 const QUIET_MS = 10_000;
 
