@@ -49,9 +49,8 @@ import { writeRoutes } from "./routes/write.ts";
 import { problems } from "./schemas/shared.ts";
 import { isForeignPage, SECURITY_HEADERS, setSecurityHeaders } from "./security-headers.ts";
 import { type SheddingOptions, shedLoad } from "./shedding.ts";
-
 import { listenOptions, type Tls } from "./tls.ts";
-
+import type { TrustedProxies } from "./trusted-proxies.ts";
 import { refuseUrlCredentials } from "./url-credentials.ts";
 import { refuseNul, validatorFor } from "./validate.ts";
 import { noteDenial } from "./watched.ts";
