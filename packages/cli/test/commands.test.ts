@@ -45,7 +45,18 @@ describe("the program", () => {
     expect((await cli(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
     const help = await cli(["--help"]);
     expect(help.code).toBe(0);
-    for (const command of ["serve", "migrate", "verify", "demo", "sql", "log", "tenants", "api-keys", "certificates", "config"]) {
+    for (const command of [
+      "serve",
+      "migrate",
+      "verify",
+      "demo",
+      "sql",
+      "log",
+      "tenants",
+      "api-keys",
+      "certificates",
+      "config",
+    ]) {
       expect(help.stdout).toMatch(new RegExp(`^  ${command}\\b`, "m"));
       const { code, stdout } = await cli([command, "--help"]);
       expect(code).toBe(0);

@@ -2,6 +2,7 @@
  * Connections and transactions. No state outlives a transaction, so that PgBouncer in transaction mode fits between.
  */
 import pg from "pg";
+import { openPool } from "./pool.ts";
 
 /** Thrown when COMMIT may or may not have happened: no answer, or one with a warning (a cancelled wait for a standby). */
 export class CommitUnknownError extends Error {
@@ -52,15 +53,18 @@ export class Database {
 
   constructor(options: DatabaseOptions) {
     const pool = (connectionString: string, name: string, max = options.poolSize) =>
-      new pg.Pool({
-        connectionString,
-        max,
-        connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-        query_timeout: ANSWER_TIMEOUT_MS,
-        idleTimeoutMillis: IDLE_TIMEOUT_MS,
-        application_name: `tallystick ${name}`,
-        pipeline: true, // statements of a transaction are sent without waiting for each other's answers
-      }).on("error", options.onIdleError);
+      openPool(
+        {
+          connectionString,
+          max,
+          connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+          query_timeout: ANSWER_TIMEOUT_MS,
+          idleTimeoutMillis: IDLE_TIMEOUT_MS,
+          application_name: `tallystick ${name}`,
+          pipeline: true, // statements of a transaction are sent without waiting for each other's answers
+        },
+        options.onIdleError,
+      );
     this.#writers = pool(options.url, "writer");
     this.#onConnectError = options.onConnectError ?? (() => {});
     this.#readerUrl = options.readerUrl ?? options.url;

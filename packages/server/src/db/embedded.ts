@@ -35,7 +35,7 @@ export interface EmbeddedPostgresOptions {
 
 const START_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 60_000;
-/** Connections that were closed a moment ago are still listed, and a port taken, until their backends are gone. */
+/** Connections that were closed a moment ago are still listed until their backends are gone. */
 const LEAVING_MS = 1_000;
 const POLL_MS = 15;
 const PROGRESS_EVERY_MS = 5_000;
@@ -200,20 +200,10 @@ export class EmbeddedPostgres {
 
   async #choosePort(avoid: number): Promise<number> {
     const remembered = Number(await readIfPresent(dataFiles(this.dataDir).port));
-    if (remembered > 0 && remembered !== avoid && (await this.#becomesFree(remembered))) return remembered;
+    if (remembered > 0 && remembered !== avoid && (await isFree(remembered))) return remembered;
     const port = await findFreePort();
     if (remembered > 0) this.#log(`port ${remembered} is taken by another program; PostgreSQL gets ${port}`);
     return port;
-  }
-
-  /** Children of a postmaster that was killed a moment ago may hold its socket for as long as they take to notice. */
-  async #becomesFree(port: number): Promise<boolean> {
-    const deadline = Date.now() + LEAVING_MS;
-    while (!(await isFree(port))) {
-      if (Date.now() > deadline) return false;
-      await delay(POLL_MS);
-    }
-    return true;
   }
 
   async #rememberPort(port: number): Promise<void> {

@@ -175,6 +175,7 @@ async function readApplied(client: pg.Client): Promise<AppliedMigration[]> {
 
 async function withClient<T>(url: string, use: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: url, application_name: "tallystick migrate" });
+  client.on("error", () => {}); // the next statement reports it; without a listener it would end the process
   await client.connect();
   try {
     return await use(client);

@@ -43,6 +43,7 @@ export async function prepareDatabase(options: {
 /** Whether a URL's role may make roles and schemas: the case of an operator who gives a single, privileged URL. */
 async function mayMigrate(url: string): Promise<boolean> {
   const client = new pg.Client({ connectionString: url, application_name: "tallystick start" });
+  client.on("error", () => {}); // the next statement reports it; without a listener it would end the process
   await client.connect();
   try {
     const { rows } = await client.query<{ may: boolean }>(
