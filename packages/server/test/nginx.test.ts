@@ -101,6 +101,25 @@ describe("headers of a proxy", () => {
     }
     expect((await open.api.get("/v1/logs")).status).toBe(200);
   });
+
+  test("that is trusted say where a request comes from, and others do not", async () => {
+    const ADMIN_TOKEN = behind.credentials.admin_token;
+    for (const [TRUSTED_PROXIES, ...forwarded] of [
+      ["127.0.0.1", "198.51.100.7", "203.0.113.1, 198.51.100.8"],
+      ["10.9.8.7", "203.0.113.2"],
+    ] as const) {
+      const server = await startTestServer({ ...databaseSettings(database), ADMIN_TOKEN, TRUSTED_PROXIES });
+      for (const address of forwarded) {
+        const headers = { "x-api-key": "a-key-of-nobody", "x-forwarded-for": address };
+        expect((await server.api.as(headers).get("/v1/logs")).status).toBe(401);
+      }
+      await server.stop(); // its refusals are recorded by then
+    }
+    const path = "/v1/logs?action=tallystick.access.denied&limit=1000";
+    const { body } = await behind.operator.get<List>(path, { "x-tenant-id": "_operator" });
+    const addresses = new Set(body.data.map(({ event }) => (event.context as { ip?: string } | undefined)?.ip));
+    expect([...addresses].sort()).toEqual(["127.0.0.1", "198.51.100.7", "198.51.100.8"]);
+  });
 });
 
 const nginx = findNginx();
