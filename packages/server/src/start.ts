@@ -117,6 +117,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         findTenant: (idOrSlug) => tenants.find(idOrSlug),
         onError: (error) => logger.warn({ err: error }, "the keys of the token issuer could not be fetched"),
       });
+    void tokens?.prefetch();
     const proxies = new TrustedProxies(config.trustedProxies ?? []);
     const publishers = new Publishers(database);
     const maintenance = await startMaintenance(database, config.idempotencyWindowDays, logger);

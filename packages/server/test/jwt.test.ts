@@ -241,8 +241,9 @@ describe("a token", () => {
 });
 
 describe("the issuer's keys", () => {
-  test("are fetched once, however many ask at once", async () => {
+  test("are fetched once, however many ask at once, and before anyone asks", async () => {
     const tokens = tokensOf();
+    void tokens.prefetch();
     const some = await Promise.all(Array.from({ length: 20 }, (_, i) => issuer.token({ sub: `user-${i}` })));
     await Promise.all(some.map((token) => tokens.authenticate(token)));
     expect(issuer.asked).toBe(1);

@@ -63,6 +63,11 @@ export class Jwks {
     }
   };
 
+  /** Fetches the keys before anyone needs them. A failure is told to `onError` and leaves it to the first token. */
+  async prefetch(): Promise<void> {
+    await this.#renew();
+  }
+
   /** Fetches the keys unless that was tried a moment ago; requests that need them meanwhile share it. Never throws. */
   async #renew(): Promise<void> {
     if (this.#fetching === undefined) {

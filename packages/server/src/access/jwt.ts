@@ -67,6 +67,7 @@ export class Tokens {
   readonly #now: () => number;
   readonly #findKey: JWTVerifyGetKey;
   readonly #algorithms: readonly string[];
+  readonly #prefetch: (() => Promise<void>) | undefined;
   /** By the hash of the token. Those under way as well: requests that bring the same token share its verification. */
   readonly #verified = new Map<string, { readonly claims: Promise<Claims>; readonly at: number }>();
 
@@ -74,9 +75,15 @@ export class Tokens {
     this.#settings = settings;
     this.#findTenant = findTenant;
     this.#now = now;
-    const { find, algorithms } = keysOf(settings.keys, { now, ...(onError && { onError }) });
+    const { find, algorithms, prefetch } = keysOf(settings.keys, { now, ...(onError && { onError }) });
     this.#findKey = find;
     this.#algorithms = algorithms;
+    this.#prefetch = prefetch;
+  }
+
+  /** Gets the issuer's keys before the first token comes, so that a wrong URL shows in the log at the start. Never throws. */
+  async prefetch(): Promise<void> {
+    await this.#prefetch?.();
   }
 
   /**
@@ -185,10 +192,12 @@ export class Tokens {
 function keysOf(
   keys: TokenKeys,
   options: ConstructorParameters<typeof Jwks>[1],
-): { find: JWTVerifyGetKey; algorithms: readonly string[] } {
+): { find: JWTVerifyGetKey; algorithms: readonly string[]; prefetch?: () => Promise<void> } {
   switch (keys.kind) {
-    case "jwks":
-      return { find: new Jwks(keys.url, options).find, algorithms: ALGORITHMS };
+    case "jwks": {
+      const jwks = new Jwks(keys.url, options);
+      return { find: jwks.find, algorithms: ALGORITHMS, prefetch: () => jwks.prefetch() };
+    }
     case "public_key": {
       const { key, algorithms } = verificationKey(keys.pem);
       return { find: async () => key, algorithms };
