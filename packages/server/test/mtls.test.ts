@@ -1,9 +1,12 @@
 /** Client certificates, at the server's own TLS: which are good, for whom, and until when. */
+import { X509Certificate } from "node:crypto";
 import { copyFile, readFile } from "node:fs/promises";
 import { Agent, type AgentOptions } from "node:https";
 import { join } from "node:path";
 import { connect, type TLSSocket } from "node:tls";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { presented } from "../src/access/certificate.ts";
+import { Certificates } from "../src/access/certificates.ts";
 import type { Api, List, Problem } from "../src/testing/api.ts";
 import { type IssuedCertificate, TestCa } from "../src/testing/certificates.ts";
 import { checkLog, TestDatabase } from "../src/testing/log.ts";
@@ -204,7 +207,7 @@ describe("a client certificate", () => {
     }
   });
 
-  test("is worth nothing within a second of its mapping's revocation, on every server and open connection", async () => {
+  test("is worth nothing after its mapping's revocation, on every server and open connection", async () => {
     const { admin } = await newTenant();
     const orders = await ca.issue("orders-3");
     const { id } = await map(admin, { fingerprint: orders.fingerprint });
@@ -212,10 +215,8 @@ describe("a client certificate", () => {
     for (const api of open) await api.record(EVENT);
     const revoked = await admin.delete<Mapped>(`/v1/admin/certificates/${id}`);
     expect(revoked.body.revoked_at).not.toBeNull();
-    const since = performance.now();
     expect((await refused(open[0]!)).detail).toContain("revoked");
     await until(async () => (await open[1]!.get("/v1/logs")).status === 401, { what: "the other server knows" });
-    expect(performance.now() - since).toBeLessThan(2_000);
     const again = await admin.delete<Mapped>(`/v1/admin/certificates/${id}`);
     expect(again.body).toEqual(revoked.body);
     const { body } = await admin.get<List>("/v1/logs?action=tallystick.certificate.*");
@@ -226,6 +227,24 @@ describe("a client certificate", () => {
     // Mapped anew, it is good again at once here.
     await map(admin, { fingerprint: orders.fingerprint });
     await by(orders).record(EVENT);
+  });
+
+  test("is judged by what was so a second ago at most", async () => {
+    const { slug, admin } = await newTenant();
+    const orders = await ca.issue("orders-8");
+    const { id } = await map(admin, { fingerprint: orders.fingerprint });
+    let now = Date.now();
+    const certificates = new Certificates(database.database, { now: () => now });
+    const certificate = presented(new X509Certificate(orders.cert));
+    const { tenantId } = (await database.tenants.find(slug))!;
+    expect(await certificates.authenticate(certificate)).toMatchObject({ tenantId, credential: { id } });
+    await admin.delete(`/v1/admin/certificates/${id}`);
+    now += 999;
+    expect(await certificates.authenticate(certificate)).toMatchObject({ credential: { id } });
+    now += 1;
+    await expect(certificates.authenticate(certificate)).rejects.toMatchObject({ reason: "certificate_revoked" });
+    now = certificate.validToMs;
+    await expect(certificates.authenticate(certificate)).rejects.toMatchObject({ reason: "certificate_expired" });
   });
 
   test("stops at its mapping's expiry", async () => {
@@ -279,6 +298,17 @@ describe("mapping", () => {
     expect([answer.status, answer.body.errors?.[0]?.path]).toEqual([409, "/fingerprint"]);
     expect((await thief.admin.delete(`/v1/admin/certificates/${mapped.id}`)).status).toBe(404);
     await map(server.operator, body, { "x-tenant-id": thief.slug });
+  });
+
+  test("of many who map one certificate at once, one does", async () => {
+    const tenants = await Promise.all([newTenant(), newTenant(), newTenant()]);
+    const { fingerprint } = await ca.issue("wanted");
+    const body = { name: "n", scopes: ["read"], fingerprint };
+    const answers = await Promise.all(
+      [...tenants, ...tenants].map(({ admin }) => admin.post("/v1/admin/certificates", body)),
+    );
+    expect(answers.map(({ status }) => status).sort()).toEqual([201, 409, 409, 409, 409, 409]);
+    for (const { slug } of tenants) await checkLog(database.database, (await database.tenants.find(slug))!);
   });
 
   test("within a tenant a fingerprint counts before a name; two names with different mappings are refused", async () => {
