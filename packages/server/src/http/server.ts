@@ -2,7 +2,6 @@
  * The HTTP server: Fastify, its hooks, and the routes.
  */
 import { randomUUID } from "node:crypto";
-import type { ServerResponse } from "node:http";
 import type { Masking } from "@tallystick/core/masking";
 import Fastify, {
   type FastifyBaseLogger,
@@ -31,6 +30,8 @@ import type { Watch } from "../watch/watch.ts";
 import type { Access, Gate, RequiredScope } from "./access.ts";
 import { allowOrigins } from "./cors.ts";
 import { discardRest } from "./large-bodies.ts";
+import { answerMalformed, malformedAnswer } from "./malformed.ts";
+import { nothingThere } from "./nothing-there.ts";
 import { documentApi } from "./openapi.ts";
 import { Problem, problemBody, problemOf } from "./problem.ts";
 import { chargeRequest } from "./rate-limit.ts";
@@ -46,7 +47,6 @@ import { receiptRoutes } from "./routes/receipts.ts";
 import { tenantRoutes } from "./routes/tenants.ts";
 import { verifyRoutes } from "./routes/verify.ts";
 import { writeRoutes } from "./routes/write.ts";
-import { problems } from "./schemas/shared.ts";
 import { isForeignPage, SECURITY_HEADERS, setSecurityHeaders } from "./security-headers.ts";
 import { type SheddingOptions, shedLoad } from "./shedding.ts";
 import { listenOptions, type Tls } from "./tls.ts";
@@ -170,10 +170,6 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   // Bytes: routes parse them by rules of our own, which JSON.parse does not have.
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
 
-  app.addHook("onRoute", ({ config, schema }) => {
-    if (config?.scope === undefined || schema === undefined) return;
-    schema.response = { ...problems(429, 503), ...(schema.response as object | undefined) }; // any of them may be
-  });
   setSecurityHeaders(app);
   await allowOrigins(app, options.corsOrigins);
   await shedLoad(app, limits);
@@ -253,24 +249,6 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   return app;
 }
 
-/** @throws {Problem} 404, or 405 with Allow where the path has other methods. */
-function nothingThere(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply): never {
-  // The path is not repeated: with a credential in it, it would be in one more place.
-  const url = request.url.split("?")[0] ?? request.url;
-  const found = METHODS.flatMap((method) => {
-    const route = app.findRoute({ url, method });
-    return route === null ? [] : [{ method, exact: Object.keys(route.params).length === 0 }];
-  });
-  // Where there is a route of this very path, others whose parameter it would be are not meant.
-  const isExact = found.some(({ exact }) => exact);
-  const allowed = found.filter(({ exact }) => exact || !isExact).map(({ method }) => method);
-  if (allowed.length === 0) {
-    throw new Problem(404, "not-found", "There is nothing at this path. The routes are listed at /docs.");
-  }
-  reply.header("allow", allowed.join(", "));
-  throw new Problem(405, "method-not-allowed", `This path takes ${allowed.join(" and ")}, not ${request.method}.`);
-}
-
 /** Whether it is that the client closed the connection before its request had arrived whole. */
 function isGone(error: unknown, { raw }: FastifyRequest): boolean {
   return raw.destroyed && !raw.complete && (error as { code?: unknown }).code === "ECONNRESET";
@@ -281,50 +259,8 @@ function gone(cause: unknown): Problem {
   return new Problem(400, "invalid-request", "The connection was closed before the request had arrived.", { cause });
 }
 
-const METHODS = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"] as const;
-
 /** `/api/v1/...` is `/v1/...`; `/audit-log` is `/v1/logs`. */
 function canonicalUrl(url: string): string {
   if (url.startsWith("/api/v1/")) return url.slice("/api".length);
   return url.replace(/^\/audit-log\/?(?=\?|$)/, "/v1/logs");
-}
-
-/** What Node's HTTP parser refuses never becomes a request: the answer is written by hand. */
-function answerMalformed(error: Error & { code?: string }, socket: import("node:net").Socket): void {
-  // Of a handshake that failed there is no connection that an answer could be sent by. It also comes to this where a client's
-  // certificate bears our CA's name and another's signature: who brings that is owed no answer.
-  if (!socket.writable || error.code === "ECONNRESET" || /^(ERR_SSL|ERR_TLS|EPROTO)/.test(error.code ?? "")) {
-    socket.destroy(error);
-    return;
-  }
-  // A request before the malformed one may be under way still: its answer comes first, or this would be taken for it.
-  const { _httpMessage: underWay } = socket as { _httpMessage?: ServerResponse | null };
-  if (underWay?.req.complete && !underWay.writableFinished) {
-    underWay.once("finish", () => answerMalformed(error, socket));
-    return;
-  }
-  const problem =
-    error.code === "ERR_HTTP_REQUEST_TIMEOUT"
-      ? new Problem(408, "request-timeout", "The request did not arrive in time: send it faster, or in parts.")
-      : error.code === "HPE_HEADER_OVERFLOW"
-        ? new Problem(431, "too-large", "The headers are too large.")
-        : new Problem(400, "invalid-request", "This is not well-formed HTTP.");
-  const { head, body } = malformedAnswer(problem);
-  const lines = Object.entries(head).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.end(`HTTP/1.1 ${problem.status} ${problemBody(problem).title}\r\n${lines.join("")}\r\n${body}`);
-}
-
-function malformedAnswer(problem: Problem): { head: Record<string, string>; body: string } {
-  const requestId = randomUUID();
-  const body = JSON.stringify({ ...problemBody(problem), request_id: requestId });
-  return {
-    head: {
-      ...SECURITY_HEADERS,
-      "X-Request-Id": requestId,
-      "Content-Type": "application/problem+json",
-      "Content-Length": String(Buffer.byteLength(body)),
-      Connection: "close",
-    },
-    body,
-  };
 }
