@@ -181,8 +181,8 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       sequencer,
       tenants,
       intervalMs: config.watchIntervalMs,
-      onError: (error, what) =>
-        logger.warn({ err: error }, `could not be recorded yet, and will be tried again: ${what}`),
+      recordReads: config.recordReads,
+      onError: (error, what) => logger.warn({ err: error }, `not recorded, or not yet: ${what}`),
     });
     const app = await buildServer(
       {

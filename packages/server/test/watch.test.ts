@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Tenant } from "../src/log/tenants.ts";
 import { Api, type Head, type ListedEntry } from "../src/testing/api.ts";
-import { checkLog, TestDatabase } from "../src/testing/log.ts";
+import { checkLog, TestDatabase, testSequencer } from "../src/testing/log.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";
 import type { VerifyReport } from "../src/verify/report.ts";
+import { Watch } from "../src/watch/watch.ts";
 
 let db: TestDatabase;
 let server: TestServer;
@@ -214,6 +215,82 @@ describe("exports", () => {
     }
     expect((await by.get(EXPORT)).status).toBe(200);
     expect((await entries(by, "tallystick.log.exported")).length).toBe(1);
+  });
+});
+
+describe("reads", () => {
+  test("are an entry for each credential and log, with a count for each filter, and cause no further ones", async () => {
+    const { slug, by } = await newTenant();
+    const key = await db.newKey(slug, { scopes: ["read"] });
+    const { id } = await by.record({ ...event(), ip: "192.0.2.7" });
+    await by.recordAll([event(1), event(2)]);
+    const { tenantId, name } = (await db.tenants.find(slug))!;
+    const own = await startTestServer({ ...databaseSettings(db), RECORD_READS: "true" });
+    const reader = own.api.as({ "x-api-key": key });
+    for (let i = 0; i < 3; i++) await reader.listAll({ actor_id: "alice", limit: "1" }); // of three pages each
+    expect((await reader.get("/v1/logs?ip=192.0.2.7")).status).toBe(200);
+    expect((await reader.get(`/v1/logs/${id}`)).status).toBe(200);
+    expect((await reader.get(`/v1/logs/${id}/receipt`)).status).toBe(200);
+    for (const path of ["checkpoint", "vkey", "consistency?from=1", "tile/entries/000.p/1", "witnesses"]) {
+      expect([path, (await reader.get(`/v1/tenants/${slug}/log/${path}`)).status]).toEqual([path, 200]);
+    }
+    const other = id.replace(/.$/, (digit) => (digit === "0" ? "1" : "0"));
+    expect((await reader.get(`/v1/logs/${other}`)).status).toBe(404);
+    expect(await own.stop()).toBe(0);
+    const read = await entries(by, "tallystick.log.read");
+    expect(read).toEqual([
+      expect.objectContaining({
+        actor: expect.objectContaining({ type: "api_key" }),
+        resource: { type: "log", id: name },
+        metadata: expect.objectContaining({
+          reads: 12,
+          entries: 12,
+          filters: [
+            { filter: { actor_id: "alice" }, reads: 9, entries: 9 },
+            { filter: { ip: "(not kept)" }, reads: 1, entries: 1 },
+            { filter: { id }, reads: 1, entries: 1 },
+            { filter: { id, receipt: "true" }, reads: 1, entries: 1 },
+          ],
+        }),
+      }),
+    ]);
+    const size = (await db.tenants.logs(tenantId))[0]!.size;
+    expect(size).toBe(4);
+  });
+
+  test("of a tenant by the operator are entries of that tenant", async () => {
+    const { slug, by } = await newTenant();
+    const own = await startTestServer({ ...databaseSettings(db), RECORD_READS: "true", WATCH_INTERVAL_MS: "100" });
+    expect((await own.operator.get("/v1/logs", { "x-tenant-id": slug })).status).toBe(200);
+    await until(async () => (await entries(by, "tallystick.log.read")).length === 1);
+    expect(await entries(by, "tallystick.log.read")).toMatchObject([
+      { actor: { id: "operator" }, related: [{ type: "admin_token", id: "admin_token", role: "credential" }] },
+    ]);
+    expect(await own.stop()).toBe(0);
+    expect((await entries(by, "tallystick.log.read")).length).toBe(1);
+  });
+
+  test("are counted on while they cannot be recorded, and told of together when they can", async () => {
+    const { slug, by } = await newTenant();
+    const log = (await db.tenants.find(slug))!;
+    const failures: string[] = [];
+    const watch = new Watch({
+      ...{ sequencer: testSequencer(db.database), tenants: db.tenants, recordReads: true },
+      intervalMs: 3_600_000,
+      onError: (_, what) => failures.push(what),
+    });
+    const read = { log, by: { actor: { id: "alice" }, credential: undefined, ip: undefined }, asked: {}, entries: 2 };
+    watch.read(read);
+    await db.superuser.query("begin");
+    await db.superuser.query("select from tallystick.logs where id = $1 for update", [log.logId]);
+    await watch.flush();
+    await db.superuser.query("rollback");
+    expect(failures).toEqual(["tallystick.log.read"]);
+    watch.read(read);
+    await watch.stop();
+    expect(await entries(by, "tallystick.log.read")).toMatchObject([
+      { actor: { id: "alice" }, metadata: { reads: 2, entries: 4, filters: [{ filter: {}, reads: 2, entries: 4 }] } },
+    ]);
   });
 });
 

@@ -252,10 +252,14 @@ export const SETTINGS = {
     reason:
       "Credentials that may be refused of one address (IPv6: /64) before those that this server has not seen before get 429 without being looked up. 0 is no limit.",
   }),
+  recordReads: withDefault("RECORD_READS", boolean, "true", {
+    reason:
+      "Whether reads of entries are entries too: one for each credential and log in WATCH_INTERVAL_MS, with counts by filter.",
+  }),
   watchIntervalMs: withDefault("WATCH_INTERVAL_MS", integer(100, 3_600_000), "60000", {
     unit: "ms",
     reason:
-      "How often refused credentials, which are counted in memory by reason and source, become entries of the operator's log.",
+      "How often what is counted in memory becomes entries: reads, and refused credentials. A server that is killed loses the counts since.",
   }),
   requestTimeoutMs: withDefault("REQUEST_TIMEOUT_MS", integer(100, 600_000), "30000", {
     unit: "ms",

@@ -11,7 +11,7 @@ export interface By {
   readonly credential: Caller["credential"] | undefined;
   /** The client's address. */
   readonly ip: string | undefined;
-  readonly requestId?: string;
+  readonly requestId?: string | undefined;
 }
 
 /** The members of an event that say so. The credential is a related resource: searching for it finds all that was done with it. */

@@ -8,17 +8,22 @@ import type { VerifyReport } from "../verify/report.ts";
 import { type Export, exportedEvent, verifiedEvent } from "./acts.ts";
 import type { By } from "./by.ts";
 import { type Denial, Denials } from "./denials.ts";
+import { type Read, Reads } from "./reads.ts";
 import { type RecordParts, recordEvents } from "./record.ts";
 
 export interface WatchOptions extends RecordParts {
   /** How often what is gathered in memory is recorded. */
   readonly intervalMs: number;
+  /** Whether reads are told of as well. */
+  readonly recordReads: boolean;
   /** Our clock, in ms since the Unix epoch. */
   readonly now?: () => number;
-  /** Told of what could not be recorded, and will be tried again. */
+  /** Told of what could not be recorded, and will be tried again; without an error where it will not. */
   readonly onError: (error: unknown, what: string) => void;
 }
 
+/** Logs that are recorded in side by side. */
+const MAX_AT_A_TIME = 20;
 /** Results of verifications that are kept until they can be recorded. */
 const MAX_WAITING = 1_000;
 
@@ -27,18 +32,36 @@ export class Watch {
   readonly #now: () => number;
   readonly #timer: NodeJS.Timeout;
   readonly #denials = new Denials();
-  #waiting: { readonly tenantId: string; readonly event: SystemEvent }[] = [];
+  readonly #reads = new Reads();
+  /** Reads that there was no room for, since that was last told. */
+  #uncounted = 0;
+  readonly #waiting: { readonly tenantId: string; readonly event: SystemEvent }[] = [];
   #flushing = Promise.resolve();
+  /** Whether it has been recorded before its time since the last time. */
+  #early = false;
 
   constructor(options: WatchOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
-    this.#timer = setInterval(() => void this.flush(), options.intervalMs).unref();
+    this.#timer = setInterval(() => {
+      this.#early = false;
+      void this.flush();
+    }, options.intervalMs).unref();
   }
 
   /** Counts a refused credential; costs memory, and little of it, until it is recorded. */
   denied(denial: Denial): void {
     this.#denials.add(denial, this.#now());
+  }
+
+  /** Counts a read of entries; costs memory, and little of it, until it is recorded. */
+  read(read: Read): void {
+    if (!this.#options.recordReads) return;
+    if (!this.#reads.add(read, this.#now())) this.#uncounted++;
+    if (this.#reads.full && !this.#early) {
+      this.#early = true;
+      void this.flush();
+    }
   }
 
   /**
@@ -58,7 +81,7 @@ export class Watch {
     try {
       await recordEvents(this.#options, log.tenantId, [event]);
     } catch (error) {
-      this.#options.onError(error, "that a log was verified");
+      this.#options.onError(error, event.action);
       if (this.#waiting.length < MAX_WAITING) this.#waiting.push({ tenantId: log.tenantId, event });
     }
   }
@@ -77,35 +100,44 @@ export class Watch {
 
   async #record(): Promise<void> {
     const denials = this.#denials.take();
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    await Promise.all([
-      this.#try("refused credentials", denials.events, denials.putBack, async () => {
-        const operator = await this.#options.tenants.operatorLog();
-        await recordEvents(this.#options, operator.tenantId, denials.events);
-      }),
-      ...[...Map.groupBy(waiting, ({ tenantId }) => tenantId)].map(([tenantId, some]) => {
-        const events = some.map(({ event }) => event);
-        const putBack = () => this.#waiting.push(...some);
-        return this.#try("that a log was verified", events, putBack, () =>
-          recordEvents(this.#options, tenantId, events),
-        );
-      }),
-    ]);
+    const waiting = this.#waiting.splice(0).map((one) => ({ ...one, putBack: () => void this.#waiting.push(one) }));
+    const gathered = [...waiting, ...this.#reads.take()];
+    if (this.#uncounted > 0) {
+      this.#options.onError(
+        undefined,
+        `${this.#uncounted} reads, by more credentials than are told apart, not counted`,
+      );
+      this.#uncounted = 0;
+    }
+    await this.#try(denials.events, denials.putBack, async (events) => {
+      const operator = await this.#options.tenants.operatorLog();
+      await recordEvents(this.#options, operator.tenantId, events);
+    });
+    const ofTenants = [...Map.groupBy(gathered, ({ tenantId }) => tenantId)].map(([tenantId, some]) => {
+      const putBack = () => {
+        for (const one of some) one.putBack();
+      };
+      const record = (events: readonly SystemEvent[]) => recordEvents(this.#options, tenantId, events);
+      return { events: some.map(({ event }) => event), putBack, record };
+    });
+    // Some at a time: what can wait a minute must not fill the queue of what cannot.
+    for (let next = 0; next < ofTenants.length; next += MAX_AT_A_TIME) {
+      const some = ofTenants.slice(next, next + MAX_AT_A_TIME);
+      await Promise.all(some.map(({ events, putBack, record }) => this.#try(events, putBack, record)));
+    }
   }
 
   async #try(
-    what: string,
     events: readonly SystemEvent[],
     putBack: () => void,
-    record: () => Promise<void>,
+    record: (events: readonly SystemEvent[]) => Promise<void>,
   ): Promise<void> {
     if (events.length === 0) return;
     try {
-      await record();
+      await record(events);
     } catch (error) {
       if (!(error instanceof LeafTooLargeError)) putBack(); // that one would be so for ever
-      this.#options.onError(error, what);
+      this.#options.onError(error, [...new Set(events.map(({ action }) => action))].join(", "));
     }
   }
 }

@@ -9,10 +9,11 @@ import { Problem } from "../problem.ts";
 import { encodeCursor, parseListQuery } from "../query.ts";
 import { getEntrySchema, listEntriesSchema } from "../schemas/entries.ts";
 import type { Services } from "../server.ts";
+import { byOf } from "../watched.ts";
 
 const config = { scope: "read" } as const;
 
-export function readRoutes(app: FastifyInstance, { database, tenants }: Services): void {
+export function readRoutes(app: FastifyInstance, { database, tenants, watch }: Services): void {
   const reader = new Reader(database);
 
   app.get("/v1/logs", { schema: listEntriesSchema, config }, async (request, reply) => {
@@ -20,6 +21,7 @@ export function readRoutes(app: FastifyInstance, { database, tenants }: Services
     const log = await logOf(tenants, request.access.log, slug);
     const { filter, order, limit, after } = parseListQuery(query, log.logId);
     const { entries, next } = await reader.page(log, filter, { order, limit, after });
+    watch.read({ log, by: byOf(request), asked: askedOf(query), entries: entries.length });
     const cursor = next === undefined ? null : encodeCursor(next);
     if (cursor !== null) {
       reply.header(
@@ -35,12 +37,18 @@ export function readRoutes(app: FastifyInstance, { database, tenants }: Services
     const found = await reader.get(request.access.log, id.toLowerCase());
     if (found === undefined) throw new Problem(404, "not-found", `There is no entry ${id}.`);
     const { entry } = found;
+    watch.read({ log: found.log, by: byOf(request), asked: { id: entry.id }, entries: 1 });
     return {
       ...summary(entry),
       leaf: entry.leaf,
       ...(entry.opened.publisher !== undefined && { publisher: entry.opened.publisher }),
     };
   });
+}
+
+/** What a list asks for, whichever page of it. */
+function askedOf({ cursor: _, limit: __, order: ___, tenant_id: ____, ...asked }: Record<string, string>) {
+  return asked;
 }
 
 function summary({ id, seq, recordedAt, leafHash, opened }: Entry) {

@@ -7,6 +7,7 @@ import { Problem } from "../problem.ts";
 import { receiptOf } from "../receipts.ts";
 import { receiptSchema } from "../schemas/log.ts";
 import type { Services } from "../server.ts";
+import { byOf } from "../watched.ts";
 
 const config = { scope: "read" } as const;
 
@@ -21,6 +22,12 @@ export function receiptRoutes(app: FastifyInstance, services: Services): void {
     const receipt = await receiptOf(services, found.log, found.entry.seq, {
       ...(size !== undefined && { treeSize: Number(size) }),
       ...(cosigned !== undefined && { cosigned: Number(cosigned) }),
+    });
+    services.watch.read({
+      log: found.log,
+      by: byOf(request),
+      asked: { id: found.entry.id, receipt: "true" },
+      entries: 1,
     });
     return reply.type("text/plain; charset=utf-8").send(receipt);
   });
