@@ -501,6 +501,7 @@ begin
   end if;
   execute format('create table tallystick.%I (like %s including defaults including constraints including storage)', name, parent);
   execute format('alter table tallystick.%I enable row level security', name);
+  call tallystick.copy_policies(parent, format('tallystick.%I', name)::regclass);
   if parent_name = 'entries' then
     call tallystick.protect(format('tallystick.%I', name)::regclass, 'update or delete or truncate');
     execute format('create trigger %I before update or delete on tallystick.%I for each row execute function tallystick.refuse_change()', name || '_append_only_row', name);
@@ -1045,6 +1046,32 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.commitment_at(jsonb,text) to tallystick_auditor;
+
+CREATE OR REPLACE PROCEDURE tallystick.copy_policies(IN parent regclass, IN partition regclass)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $procedure$
+declare
+  policy record;
+begin
+  for policy in
+    select p.polname, p.polcmd, p.polpermissive,
+      (select string_agg(format('%I', r.rolname), ', ' order by r.rolname) from pg_roles r where r.oid = any (p.polroles)) as roles,
+      pg_get_expr(p.polqual, p.polrelid) as using_text, pg_get_expr(p.polwithcheck, p.polrelid) as check_text
+    from pg_policy p
+    where p.polrelid = parent
+      and not exists (select from pg_policy own where own.polrelid = partition and own.polname = p.polname)
+  loop
+    execute format('create policy %I on %s as %s for %s to %s %s %s', policy.polname, partition,
+      case when policy.polpermissive then 'permissive' else 'restrictive' end,
+      case policy.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete' else 'all' end,
+      coalesce(policy.roles, 'public'),
+      case when policy.using_text is not null then format('using (%s)', policy.using_text) else '' end,
+      case when policy.check_text is not null then format('with check (%s)', policy.check_text) else '' end);
+  end loop;
+end
+$procedure$;
+owner tallystick_owner;
 
 CREATE OR REPLACE FUNCTION tallystick.current_tenant()
  RETURNS uuid

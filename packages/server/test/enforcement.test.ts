@@ -255,7 +255,8 @@ describe("roles", () => {
 });
 
 describe("row-level security", () => {
-  test("is on, with a policy, for every table that has a tenant_id, and on for their partitions", async () => {
+  test("is on, with a policy, for every table that has a tenant_id, their partitions and the tenants themselves", async () => {
+    await db.database.query("select tallystick.make_partitions(3)"); // also for those that are made from now on
     const { rows } = await db.superuser.query<{
       name: string;
       enabled: boolean;
@@ -264,17 +265,39 @@ describe("row-level security", () => {
     }>(
       `select c.relname as name, c.relrowsecurity as enabled, c.relispartition as partition,
          (select array_agg(p.polcmd::text || ' ' || r.rolname order by 1) from pg_policy p join pg_roles r on r.oid = any (p.polroles) where p.polrelid = c.oid) as policies
-       from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'
-       where c.relnamespace = 'tallystick'::regnamespace and c.relkind in ('r', 'p')`,
+       from pg_class c
+       where c.relnamespace = 'tallystick'::regnamespace and c.relkind in ('r', 'p') and (c.relname = 'tenants'
+         or exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id'))`,
     );
-    expect(rows.length).toBeGreaterThan(10);
-    for (const { name, enabled, partition, policies } of rows) {
+    expect(rows.filter(({ partition }) => !partition).length).toBeGreaterThan(10);
+    expect(rows.filter(({ partition }) => partition).length).toBeGreaterThan(10);
+    for (const { name, enabled, policies } of rows) {
       expect({ name, enabled }).toEqual({ name, enabled: true });
-      if (!partition)
-        expect(policies, name).toEqual(
-          expect.arrayContaining(["r tallystick_reader", "r tallystick_auditor", "a tallystick_writer"]),
-        );
+      expect(policies, name).toEqual(
+        expect.arrayContaining(["r tallystick_reader", "r tallystick_auditor", "a tallystick_writer"]),
+      );
     }
+  });
+
+  test("holds for a partition that somebody has given rights on by mistake", async () => {
+    const { rows } = await db.superuser.query<{ name: string }>(
+      "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'tallystick.entries'::regclass",
+    );
+    const { rows: written } = await db.superuser.query<{ name: string }>(
+      "select distinct tableoid::regclass::text as name from tallystick.entries",
+    );
+    for (const { name } of rows) await db.superuser.query(`grant select on ${name} to tallystick_reader`);
+    for (const { name } of written) {
+      const query = `select distinct tenant_id from ${name}`;
+      expect(await db.as("tallystick_reader", query)).toEqual([]);
+      const setTenant = `select set_config('tallystick.tenant_id', '${ours.tenantId}', true)`;
+      expect(await db.as("tallystick_reader", "begin", setTenant, query)).toEqual([{ tenant_id: ours.tenantId }]);
+    }
+    for (const { name } of rows) await db.superuser.query(`revoke all on ${name} from tallystick_reader`);
+    // As it was before: without any list of rights.
+    await db.superuser.query(
+      "update pg_class set relacl = null where oid in (select inhrelid from pg_inherits where inhparent = 'tallystick.entries'::regclass)",
+    );
   });
 
   test("hides everything from a reader that names no tenant, and other tenants' rows from one that does", async () => {
