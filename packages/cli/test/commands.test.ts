@@ -69,11 +69,11 @@ describe("the program", () => {
 });
 
 describe("tenants", () => {
-  test("are made, listed, suspended, activated and renamed", async () => {
+  test("are made, listed, suspended, reactivated and renamed", async () => {
     const made = await json(["tenants", "create", "acme", "--name", "Acme Ltd"]);
     expect(made).toMatchObject({ slug: "acme", name: "Acme Ltd", status: "active" });
     expect(await json(["tenants", "suspend", "acme"])).toMatchObject({ status: "suspended" });
-    expect(await json(["tenants", "activate", String(made.id)])).toMatchObject({ status: "active" });
+    expect(await json(["tenants", "reactivate", String(made.id)])).toMatchObject({ status: "active" });
     expect(await json(["tenants", "rename", "acme", "Acme & Co"])).toMatchObject({ name: "Acme & Co", slug: "acme" });
     expect(await json(["tenants", "show", "acme"])).toMatchObject({ id: made.id, name: "Acme & Co" });
     const { stdout } = await cli(["tenants", "list"]);
@@ -109,6 +109,14 @@ describe("api-keys", () => {
     const refused = await cli(["api-keys", "list", "--api-key", made.secret]);
     expect(refused.code).toBe(1);
     expect(refused.stderr).toContain("The API key is revoked: use another. (401)");
+  });
+
+  test("one that acts across tenants is the operator's own", async () => {
+    const args = ["api-keys", "create", "--name", "ops", "--scopes", "operator"];
+    const refused = await cli(args);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain("_operator");
+    expect(await json([...args, "--tenant", "_operator"])).toMatchObject({ scopes: ["operator"] });
   });
 
   test("a scope that there is not is named", async () => {

@@ -191,7 +191,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         tenantChanges: new TenantChanges({ sequencer, tenants }),
         watch,
         issuedKeys,
-        issuedCertificates: new IssuedCertificates({ database, sequencer, certificates }),
+        issuedCertificates: new IssuedCertificates({ database, sequencer, certificates, tenants }),
         sequencer,
         appendLimits,
         signing,

@@ -71,7 +71,10 @@ beforeAll(async () => {
       rateLimits: new RateLimits({ perTenant: 0, perCredential: 0 }),
       tenantChanges: new TenantChanges({ sequencer, tenants }),
       issuedKeys: new IssuedKeys({ database, sequencer, apiKeys, tenants }),
-      issuedCertificates: new IssuedCertificates({ database, sequencer, certificates: new Certificates(database) }),
+      issuedCertificates: new IssuedCertificates({
+        ...{ database, sequencer, tenants },
+        certificates: new Certificates(database),
+      }),
       appendLimits: { idempotencyWindowMs: 60_000, maxClockSkewMs: 60_000, now: Date.now },
       receipts: new Receipts({ database, checkpoints, tiles }),
       publisherKeys: new PublisherKeys({ database, sequencer, publishers }),

@@ -155,6 +155,8 @@ describe("verifications", () => {
   test("and its keys can be revoked, and it can be suspended", async () => {
     const { slug, by, id } = await newTenant();
     const key = await newKey(slug, ["write"]);
+    const certificate = { name: "own", fingerprint: "cd".repeat(32), scopes: ["read"] };
+    expect((await by.post("/v1/admin/certificates", certificate)).status).toBe(201);
     await by.record(event());
     await db.tamper(
       `update tallystick.entries set leaf_hash = sha256('x') where log_id = (select id from tallystick.logs where slug = '${slug}')`,
@@ -162,6 +164,9 @@ describe("verifications", () => {
     const other = await startTestServer(databaseSettings(db));
     const mine = other.operator.with({ "x-tenant-id": slug });
     expect((await mine.delete<{ revoked_at: string }>(`/v1/admin/api-keys/${key.id}`)).body.revoked_at).toBeTruthy();
+    const certificates = (await mine.get<{ data: { id: string }[] }>("/v1/admin/certificates")).body.data;
+    const { body } = await mine.delete<{ revoked_at: string }>(`/v1/admin/certificates/${certificates[0]!.id}`);
+    expect(body.revoked_at).toBeTruthy();
     expect((await mine.patch<Tenant>(`/v1/tenants/${slug}`, { status: "suspended" })).body.status).toBe("suspended");
     expect((await mine.post("/v1/admin/api-keys", { name: "new", scopes: ["read"] })).status).toBe(503); // can wait
     const related = { type: "tenant", id, name: slug };

@@ -20,7 +20,8 @@ export function tenantsCommand(): Command {
 
 Examples:
   $ tallystick tenants create acme --name "Acme Ltd"
-  $ tallystick tenants suspend acme`,
+  $ tallystick tenants suspend acme
+  $ tallystick tenants reactivate acme`,
   );
   const sub = (usage: string, description: string) =>
     withServerOptions(command.command(usage).description(description)).option("--json", "print JSON");
@@ -43,9 +44,8 @@ Examples:
   sub("suspend <tenant>", "let it be read and not written to").action((tenant: string, options: Options) =>
     change(tenant, { status: "suspended" }, options),
   );
-  sub("activate <tenant>", "let it be written to again").action((tenant: string, options: Options) =>
-    change(tenant, { status: "active" }, options),
-  );
+  const reactivate = sub("reactivate <tenant>", "let it be written to again").alias("activate");
+  reactivate.action((tenant: string, options: Options) => change(tenant, { status: "active" }, options));
   sub("rename <tenant> <name>", "change the name for people; the slug never changes").action(
     (tenant: string, name: string, options: Options) => change(tenant, { name }, options),
   );
