@@ -9,9 +9,11 @@ import { ApiKeys } from "../src/access/api-keys.ts";
 import { Certificates } from "../src/access/certificates.ts";
 import { IssuedCertificates } from "../src/access/issued-certificates.ts";
 import { IssuedKeys } from "../src/access/issued-keys.ts";
+import { loadConfig } from "../src/config.ts";
 import type { Access, Gate } from "../src/http/access.ts";
 import { buildServer } from "../src/http/server.ts";
 import { TrustedProxies } from "../src/http/trusted-proxies.ts";
+import { Bodies } from "../src/limits/bodies.ts";
 import { RateLimits } from "../src/limits/rate-limits.ts";
 import { replaySecret } from "../src/log/replay-hash.ts";
 import { TenantChanges } from "../src/log/tenant-changes.ts";
@@ -64,11 +66,13 @@ beforeAll(async () => {
     ...{ log: given, caller: undefined, serviceId: undefined, tenantBy: "credential" },
     ...{ operator: false, actor: OPERATOR },
   });
+  const limits = loadConfig({ MAX_EVENT_LOOP_DELAY_MS: "0" }, { cwd: db.signingDirectory });
   app = await buildServer(
     {
       ...{ database, tenants, sequencer, signing, publishers },
       gate: { check, checkPublic: check, logOf: async () => given } as unknown as Gate,
       rateLimits: new RateLimits({ perTenant: 0, perCredential: 0 }),
+      bodies: new Bodies(2 ** 30),
       tenantChanges: new TenantChanges({ sequencer, tenants }),
       issuedKeys: new IssuedKeys({ database, sequencer, apiKeys, tenants }),
       issuedCertificates: new IssuedCertificates({
@@ -84,7 +88,14 @@ beforeAll(async () => {
       replaySecret: replaySecret(signing.key.seed),
       readiness: () => Promise.reject(new Error("not asked for")),
     },
-    { logger: false, requestTimeoutMs: 10_000, corsOrigins: [], publicLog: true, proxies: new TrustedProxies([]) },
+    {
+      logger: false,
+      requestTimeoutMs: 10_000,
+      corsOrigins: [],
+      publicLog: true,
+      limits,
+      proxies: new TrustedProxies([]),
+    },
   );
 });
 afterAll(async () => {
