@@ -188,7 +188,8 @@ describe("a database that is away", () => {
     const proxy = await TcpProxy.to(database.url());
     proxy.set("refuse");
     const starting = startTestServer(databaseSettings(database, (url) => proxy.through(url)));
-    setTimeout(() => proxy.set("pass"), 1_500);
+    await until(() => proxy.refused >= 2); // before the second it has said that it waits
+    proxy.set("pass");
     const server = await starting;
     expect(server.said).toContain("waiting for PostgreSQL");
     await server.stop();

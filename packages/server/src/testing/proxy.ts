@@ -16,6 +16,7 @@ export class TcpProxy {
   #mode: ProxyMode = "pass";
   #cut: { isIt: (sent: Buffer) => boolean; when: CutWhen; afterwards: ProxyMode } | undefined;
   #cuts = 0;
+  #refused = 0;
 
   private constructor(server: Server, target: { host: string; port: number }) {
     this.#server = server;
@@ -59,6 +60,11 @@ export class TcpProxy {
     return this.#cuts;
   }
 
+  /** Connections that were refused as they came. */
+  get refused(): number {
+    return this.#refused;
+  }
+
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     this.#server.close();
@@ -67,6 +73,7 @@ export class TcpProxy {
 
   #join(near: Socket): void {
     if (this.#mode === "refuse") {
+      this.#refused++;
       near.on("error", () => {});
       near.resetAndDestroy();
       return;
