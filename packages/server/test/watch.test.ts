@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Tenant } from "../src/log/tenants.ts";
 import { Api, type Head, type ListedEntry } from "../src/testing/api.ts";
 import { checkLog, TestDatabase, testSequencer } from "../src/testing/log.ts";
+import { TestPublisher } from "../src/testing/publisher.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";
 import type { VerifyReport } from "../src/verify/report.ts";
 import { Watch } from "../src/watch/watch.ts";
@@ -356,6 +357,27 @@ describe("refused credentials", () => {
     await until(async () =>
       (await denials("tenant_foreign")).some(({ related }) => related?.some(({ id }) => id === key.id)),
     );
+  });
+
+  test("a publisher's wrong signature is one, whether it comes by itself or among others", async () => {
+    const { slug, by } = await newTenant();
+    const key = await newKey(slug, ["write"]);
+    const publisher = new TestPublisher();
+    expect((await by.post("/v1/admin/keys", publisher.registration("orders"))).status).toBe(201);
+    publisher.keyId = "orders:v1";
+    const signed = publisher.signed({ ...event(), occurred_at: "2026-01-02T03:04:05Z", idempotency_key: "k" });
+    const forged = { ...signed, action: "order.cancel" };
+    expect((await key.api.post("/v1/logs", forged)).status).toBe(422);
+    const { body } = await key.api.post<{ data: { status?: number }[] }>("/v1/logs/bulk?partial=true", [
+      signed,
+      forged,
+    ]);
+    expect(body.data.map(({ status }) => status)).toEqual([undefined, 422]);
+    const total = async () =>
+      (await denials("signature_wrong"))
+        .filter(({ related }) => related?.some(({ id }) => id === key.id))
+        .reduce((sum, { metadata }) => sum + Number(metadata.count), 0);
+    await until(async () => (await total()) === 2);
   });
 
   test("what nobody was refused for is none: not found, bad events, tenants that are not active", async () => {
