@@ -24,7 +24,6 @@ describe("in memory", () => {
       }
       expect(bucket.open).toBe(false);
       expect(bucket.secondsUntilOpen).toBe(1);
-      expect(bucket.secondsUntilFull).toBe(60);
       vi.advanceTimersByTime(999);
       expect(bucket.open).toBe(false);
       vi.advanceTimersByTime(1);

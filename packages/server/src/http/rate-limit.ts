@@ -32,7 +32,9 @@ function policyOf({ name, bucket }: Limit): string {
 }
 
 function standingOf({ name, bucket }: Limit): string {
-  return `"${name}";r=${Math.max(0, Math.floor(bucket.level))};t=${bucket.secondsUntilFull}`;
+  const { level, limit } = bucket;
+  const secondsUntilFull = Math.max(0, Math.ceil(((limit - level) * WINDOW_SECONDS) / limit));
+  return `"${name}";r=${Math.max(0, Math.floor(level))};t=${secondsUntilFull}`;
 }
 
 function tooMany({ limit: { name, bucket } }: RateLimitError): Problem {

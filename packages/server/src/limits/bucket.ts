@@ -63,11 +63,6 @@ export class Bucket {
     return Math.max(1, Math.ceil(((1 - this.level) * WINDOW_SECONDS) / this.#limit));
   }
 
-  /** In how many whole seconds it is full again. */
-  get secondsUntilFull(): number {
-    return Math.max(0, Math.ceil(((this.#limit - this.level) * WINDOW_SECONDS) / this.#limit));
-  }
-
   /** What was taken since the last time that this was asked. */
   takeUsed(): number {
     const used = this.#used;
