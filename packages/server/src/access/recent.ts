@@ -5,6 +5,8 @@
 
 /** A revocation, or a new credential, is seen by every server within this time. */
 const KEEP_MS = 1_000;
+/** What is used after this time is looked up again while it still counts: requests do not all wait for it once a second. */
+const RENEW_MS = 500;
 const SIZE = 10_000;
 
 export class Recent<T> {
@@ -20,7 +22,10 @@ export class Recent<T> {
   /** What `lookUp` finds, now or at most a second ago. Who asks for the same meanwhile shares the look-up. */
   async find(key: string, nowMs: number, lookUp: () => Promise<T | undefined>): Promise<T | undefined> {
     const known = this.#known.get(key);
-    if (known !== undefined && nowMs - known.at < KEEP_MS) return known.value;
+    if (known !== undefined && nowMs - known.at < KEEP_MS) {
+      if (nowMs - known.at >= RENEW_MS && !this.#lookups.has(key)) this.#start(key, nowMs, lookUp).catch(() => {}); // tried again
+      return known.value;
+    }
     const unknownAt = this.#unknown.get(key);
     if (unknownAt !== undefined && nowMs - unknownAt < KEEP_MS) return undefined;
     return this.#lookups.get(key) ?? this.#start(key, nowMs, lookUp);

@@ -51,6 +51,8 @@ export interface TenantLog {
 
 // A suspension, or a successor log, is seen by every server within this time.
 const CACHE_MS = 1_000;
+/** What is used after this time is looked up again while it still counts: requests do not all wait for it once a second. */
+const RENEW_MS = 500;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 /** Whatever else is asked for is no tenant's name, and some of it (U+0000) no text that PostgreSQL takes. */
 const SLUG = /^(?:[a-z0-9-]{1,63}|_operator)$/;
@@ -81,6 +83,7 @@ export class Tenants {
   readonly #database: Database;
   readonly #now: () => number;
   readonly #cache = new Map<string, { log: TenantLog; at: number }>();
+  readonly #lookups = new Map<string, Promise<TenantLog | undefined>>();
 
   constructor(database: Database, now: () => number = Date.now) {
     this.#database = database;
@@ -90,8 +93,36 @@ export class Tenants {
   /** The tenant of this id or slug with its current log, at most a second old; undefined where there is none. */
   async find(idOrSlug: string): Promise<TenantLog | undefined> {
     if (!isName(idOrSlug)) return undefined;
+    const now = this.#now();
     const cached = this.#cache.get(idOrSlug);
-    if (cached !== undefined && this.#now() - cached.at < CACHE_MS) return cached.log;
+    const age = cached === undefined ? Number.POSITIVE_INFINITY : now - cached.at;
+    if (age < RENEW_MS) return cached!.log;
+    const lookup = this.#lookups.get(idOrSlug) ?? this.#startLookup(idOrSlug, now);
+    if (age >= CACHE_MS) return lookup;
+    lookup.catch(() => {}); // tried again by the next request
+    return cached!.log;
+  }
+
+  /** Requests that name the same tenant meanwhile share the look-up. */
+  #startLookup(idOrSlug: string, now: number): Promise<TenantLog | undefined> {
+    const lookup = this.#lookUp(idOrSlug);
+    this.#lookups.set(idOrSlug, lookup);
+    const isNewest = () => this.#lookups.get(idOrSlug) === lookup; // else something has changed since it began
+    lookup.then(
+      (log) => {
+        if (!isNewest()) return;
+        this.#lookups.delete(idOrSlug);
+        // What there is not is not remembered: a stranger's guesses must not fill memory.
+        if (log !== undefined) this.#cache.set(idOrSlug, { log, at: now });
+      },
+      () => {
+        if (isNewest()) this.#lookups.delete(idOrSlug);
+      },
+    );
+    return lookup;
+  }
+
+  async #lookUp(idOrSlug: string): Promise<TenantLog | undefined> {
     const rows = await this.#database.query<{
       tenant_id: string;
       slug: string;
@@ -107,11 +138,9 @@ export class Tenants {
       [idOrSlug],
     );
     const row = rows[0];
-    if (row === undefined) return undefined; // not remembered: a stranger's guesses must not fill memory
+    if (row === undefined) return undefined;
     const { tenant_id: tenantId, log_id: logId, slug, status, settings, name } = row;
-    const log = { tenantId, slug, status, settings, logId, name };
-    this.#cache.set(idOrSlug, { log, at: this.#now() });
-    return log;
+    return { tenantId, slug, status, settings, logId, name };
   }
 
   /** The operator's log, which each installation has. */
@@ -124,8 +153,10 @@ export class Tenants {
 
   /** The next look at this tenant is a new one. */
   forget({ tenantId, slug }: TenantLog): void {
-    this.#cache.delete(tenantId);
-    this.#cache.delete(slug);
+    for (const name of [tenantId, slug]) {
+      this.#cache.delete(name);
+      this.#lookups.delete(name);
+    }
   }
 
   /** The tenant's logs, oldest first. */
