@@ -2,24 +2,20 @@
  * From settings to a server that listens, and back: wiring, first start, shutdown.
  */
 import type { Server as HttpsServer } from "node:https";
-import type { AddressInfo } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { Masking } from "@tallystick/core/masking";
-import type { FastifyBaseLogger, FastifyInstance } from "fastify";
+import type { FastifyBaseLogger } from "fastify";
 import { AdminToken } from "./access/admin-token.ts";
-import { ApiKeys, SECRET_PREFIX } from "./access/api-keys.ts";
-import { CredentialError } from "./access/caller.ts";
-import { Certificates } from "./access/certificates.ts";
+import { SECRET_PREFIX } from "./access/api-keys.ts";
+import { openAuthenticators } from "./access/authenticators.ts";
+import { ensureFirstKey } from "./access/first-key.ts";
 import { IssuedCertificates } from "./access/issued-certificates.ts";
 import { IssuedKeys } from "./access/issued-keys.ts";
-import { Tokens } from "./access/jwt.ts";
-import { LastUsed } from "./access/last-used.ts";
-import { TENANT_SCOPES } from "./access/scopes.ts";
 import { tlsSettings, tokenSettings } from "./config/access.ts";
 import type { Config } from "./config.ts";
 import { type Credentials, keepSecrets, newToken, writeCredentials } from "./credentials.ts";
 import { openDataDir } from "./data-dir.ts";
-import { openDatabase } from "./db/open.ts";
+import { type OpenDatabase, openDatabase } from "./db/open.ts";
 import { checkServer } from "./db/prepare.ts";
 import { isConnectionError } from "./db/unavailable.ts";
 import { Gate } from "./http/access.ts";
@@ -31,6 +27,7 @@ import { Bodies } from "./limits/bodies.ts";
 import { Guesses } from "./limits/guesses.ts";
 import { RateLimits } from "./limits/rate-limits.ts";
 import { SharedUse } from "./limits/shared-use.ts";
+import { listen } from "./listen.ts";
 import type { AppendLimits } from "./log/append.ts";
 import { AppendError } from "./log/errors.ts";
 import { openInstallation } from "./log/installation.ts";
@@ -44,8 +41,7 @@ import { Receipts } from "./proof/receipts.ts";
 import { PublisherKeys } from "./publisher/publisher-keys.ts";
 import { Publishers } from "./publisher/publishers.ts";
 import { readinessOf } from "./readiness.ts";
-import { openSigning } from "./signing/signing.ts";
-import { StartError } from "./start-error.ts";
+import { openSigning, type Signing } from "./signing/signing.ts";
 import { Watch } from "./watch/watch.ts";
 
 const DAY_MS = 86_400_000;
@@ -90,12 +86,9 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
     for (const promise of unmet) logger.warn(promise);
     await checkServer(database, config.maxClockSkewSeconds);
     const tenants = new Tenants(database);
-    const lastUsed = new LastUsed(
-      (ids, times) => database.query("select tallystick.note_api_keys_used($1, $2)", [ids, times]),
-      (error) => logger.warn({ err: error }, "when API keys were last used could not be written"),
-    );
-    stops.push(() => lastUsed.stop());
-    const apiKeys = new ApiKeys(database, { lastUsed });
+    const authenticators = openAuthenticators(database, { tenants, issuer: tokenSettings(config), logger });
+    stops.push(() => authenticators.stop());
+    const { apiKeys, certificates, tokens } = authenticators;
     const rateLimits = new RateLimits({
       perTenant: config.rateLimitRequests,
       perCredential: config.rateLimitCredentialRequests,
@@ -104,20 +97,6 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       logger.warn({ err: error }, "the use of rate limits could not be shared: each server counts by itself"),
     );
     stops.push(() => sharedUse.stop());
-    const certificatesUsed = new LastUsed(
-      (ids, times) => database.query("select tallystick.note_certificates_used($1, $2)", [ids, times]),
-      (error) => logger.warn({ err: error }, "when client certificates were last used could not be written"),
-    );
-    stops.push(() => certificatesUsed.stop());
-    const certificates = new Certificates(database, { lastUsed: certificatesUsed });
-    const issuer = tokenSettings(config);
-    const tokens =
-      issuer &&
-      new Tokens(issuer, {
-        findTenant: (idOrSlug) => tenants.find(idOrSlug),
-        onError: (error) => logger.warn({ err: error }, "the keys of the token issuer could not be fetched"),
-      });
-    void tokens?.prefetch();
     const proxies = new TrustedProxies(config.trustedProxies ?? []);
     const publishers = new Publishers(database);
     const maintenance = await startMaintenance(database, config.idempotencyWindowDays, logger);
@@ -134,31 +113,13 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       logger,
     });
     stops.push(() => withDeadline(signing.stop(), config.shutdownTimeoutMs, logger));
-    const { checkpoints, publication, tiles } = signing;
     const appendLimits: AppendLimits = {
       idempotencyWindowMs: config.idempotencyWindowDays * DAY_MS,
       maxClockSkewMs: config.maxClockSkewSeconds * 1_000,
       now: Date.now,
-      checkHead: (log, head) => checkpoints.checkHead(log, head),
+      checkHead: (log, head) => signing.checkpoints.checkHead(log, head),
     };
-    const sequencer = new Sequencer(database, {
-      ...appendLimits,
-      maxBatchEvents: config.commitBatchMaxEvents,
-      maxQueuedEvents: config.queueMaxEvents,
-      maxQueuedBytes: config.queueMaxBytes,
-      onCommit: ({ edges }) => {
-        for (const [logId, edge] of edges) {
-          checkpoints.committed(logId, edge);
-          publication.grew(logId);
-        }
-      },
-      pause: (attempt) => delay(attempt * SETTLE_PAUSE_MS),
-      onError: (error) => {
-        if (error instanceof AppendError && error.code === "unsignable") return; // told once, by who refused it
-        logger.error({ err: error }, "a commit failed");
-        if (isConnectionError(error)) opened.revive();
-      },
-    });
+    const sequencer = openSequencer({ config, opened, signing, appendLimits, logger });
     // Kept before they are used: a start that fails further on leaves nothing that the next one does not know.
     const kept = await keepSecrets(config.dataDir, {
       tenant: DEFAULT_TENANT,
@@ -169,14 +130,8 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
     const apiKey = config.apiKey ?? kept.api_key;
     const tenant = await tenants.find(DEFAULT_TENANT);
     const issuedKeys = new IssuedKeys({ database, sequencer, apiKeys, tenants });
-    await issuedKeys.ensure(tenant!.tenantId, { name: "first key", scopes: TENANT_SCOPES }, apiKey);
-    try {
-      await apiKeys.authenticate(apiKey);
-    } catch (error) {
-      if (!(error instanceof CredentialError)) throw error;
-      const where = config.apiKey === undefined ? "credentials.json" : "API_KEY";
-      logger.warn(`the API key in ${where} is revoked or expired: make another with tallystick api-keys create`);
-    }
+    const from = config.apiKey === undefined ? "credentials.json" : "API_KEY";
+    await ensureFirstKey({ issuedKeys, apiKeys, logger }, tenant!, { secret: apiKey, from });
     const watch = new Watch({
       sequencer,
       tenants,
@@ -195,7 +150,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         sequencer,
         appendLimits,
         signing,
-        receipts: new Receipts({ database, checkpoints, tiles }),
+        receipts: new Receipts({ database, checkpoints: signing.checkpoints, tiles: signing.tiles }),
         publishers,
         publisherKeys: new PublisherKeys({ database, sequencer, publishers }),
         metrics: new Metrics(),
@@ -235,7 +190,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       tls.watch(app.server as unknown as HttpsServer);
       stops.push(async () => tls.stop());
     }
-    publication.start();
+    signing.publication.start();
     signing.witnesses.start();
     stops.push(() =>
       withDeadline(
@@ -261,33 +216,39 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
   }
 }
 
+/** The sequencer, which tells what signs of each commit, and asks for the database back where a commit does not reach it. */
+function openSequencer(parts: {
+  config: Config;
+  opened: OpenDatabase;
+  signing: Signing;
+  appendLimits: AppendLimits;
+  logger: FastifyBaseLogger;
+}): Sequencer {
+  const { config, opened, appendLimits, logger } = parts;
+  const { checkpoints, publication } = parts.signing;
+  return new Sequencer(opened.database, {
+    ...appendLimits,
+    maxBatchEvents: config.commitBatchMaxEvents,
+    maxQueuedEvents: config.queueMaxEvents,
+    maxQueuedBytes: config.queueMaxBytes,
+    onCommit: ({ edges }) => {
+      for (const [logId, edge] of edges) {
+        checkpoints.committed(logId, edge);
+        publication.grew(logId);
+      }
+    },
+    pause: (attempt) => delay(attempt * SETTLE_PAUSE_MS),
+    onError: (error) => {
+      if (error instanceof AppendError && error.code === "unsignable") return; // told once, by who refused it
+      logger.error({ err: error }, "a commit failed");
+      if (isConnectionError(error)) opened.revive();
+    },
+  });
+}
+
 /** Whether a copy of the database that is put back takes the sign-lock with it. */
 function isWeak({ database, dataDir, signLockPath }: Config): boolean {
   return database.kind === "embedded" && signLockPath.startsWith(`${dataDir}/`);
-}
-
-async function listen(app: FastifyInstance, config: Config): Promise<string> {
-  const { host, port } = config;
-  try {
-    await app.listen({ host, port });
-  } catch (cause) {
-    const code = (cause as { code?: unknown }).code;
-    if (code === "EADDRINUSE") {
-      throw new StartError(
-        "port_taken",
-        `port ${port} is taken by another program: stop that, or set another, as in PORT=${port + 1}`,
-        { cause },
-      );
-    }
-    throw new StartError(
-      "cannot_listen",
-      `cannot listen on ${host}:${port} (${(cause as Error).message}): set HOST and PORT to an address of this machine`,
-      { cause },
-    );
-  }
-  const address = app.server.address() as AddressInfo;
-  const shown = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
-  return `${config.tlsCertPath === undefined ? "http" : "https"}://${shown}:${address.port}`;
 }
 
 /** Waits for work to end, and goes on without what has not ended in time. */

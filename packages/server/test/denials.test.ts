@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { sourceOf } from "../src/access/source.ts";
 import { Denials } from "../src/watch/denials.ts";
-import { sourceOf } from "../src/watch/source.ts";
 
 const denial = { reason: "api_key_unknown", ip: "192.0.2.1", credential: undefined, http: undefined };
 const key = (id: string) => ({ kind: "api_key", id }) as const;

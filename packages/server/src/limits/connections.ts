@@ -3,7 +3,7 @@
  */
 import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { sourceOf } from "./guesses.ts";
+import { sourceName } from "../access/source.ts";
 
 export interface ConnectionLimits {
   /** Beyond these, new ones are closed at once. */
@@ -25,7 +25,7 @@ export function limitConnections(server: Server, limits: ConnectionLimits): void
     server.on("connection", (socket: Socket) => {
       const address = socket.remoteAddress;
       if (address === undefined || isProxy(address)) return;
-      const source = sourceOf(address);
+      const source = sourceName(address);
       const count = (counts.get(source) ?? 0) + 1;
       counts.set(source, count);
       socket.once("close", () => {

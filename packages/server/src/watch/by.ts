@@ -3,7 +3,7 @@
  */
 import type { Actor, EventContext, RelatedResource } from "@tallystick/core/event";
 import type { Caller } from "../access/caller.ts";
-import { sourceOf } from "./source.ts";
+import { addressOf } from "../access/source.ts";
 
 /** Who asked, with which credential, from where. */
 export interface By {
@@ -16,8 +16,9 @@ export interface By {
 
 /** The members of an event that say so. The credential is a related resource: searching for it finds all that was done with it. */
 export function byWhom({ actor, credential, ip, requestId }: By) {
+  const address = addressOf(ip);
   const context: EventContext = {
-    ...(sourceOf(ip) !== undefined && { ip: sourceOf(ip)!.address }),
+    ...(address !== undefined && { ip: address }),
     ...(requestId !== undefined && { request_id: requestId }),
   };
   return {

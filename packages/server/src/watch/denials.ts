@@ -4,9 +4,9 @@
  */
 import type { EventContext } from "@tallystick/core/event";
 import type { Caller } from "../access/caller.ts";
+import { type Source, sourceOf } from "../access/source.ts";
 import type { SystemEvent } from "../log/system.ts";
 import { credentialResource } from "./by.ts";
-import { type Source, sourceOf } from "./source.ts";
 import { entryTime } from "./time.ts";
 
 /** A request that was refused for its credential. */

@@ -1,5 +1,5 @@
 /**
- * Where a request comes from, as refusals are counted: one host, or one network that is handed out to one host.
+ * Where a request comes from, as limits and refusals are counted: one host, or one network that is handed out to one host.
  */
 import { normalizeIp } from "@tallystick/core/ip";
 
@@ -12,15 +12,25 @@ export interface Source {
 
 const IPV6_GROUPS = 8;
 
-/** The source of an address; undefined for what is none, such as that of a Unix socket. */
-export function sourceOf(ip: string | undefined): Source | undefined {
+/** An address as `normalizeIp` writes it; undefined for what is none, such as that of a Unix socket. */
+export function addressOf(ip: string | undefined): string | undefined {
   // A zone is the server's own name of one of its interfaces.
-  const address = ip === undefined ? undefined : normalizeIp(ip.replace(/%.*$/, ""));
+  return ip === undefined ? undefined : normalizeIp(ip.replace(/%.*$/, ""));
+}
+
+/** The source of an address; undefined for what is none. */
+export function sourceOf(ip: string | undefined): Source | undefined {
+  const address = addressOf(ip);
   if (address === undefined) return undefined;
   if (!address.includes(":")) return { address, prefixLength: 32 };
   // One host has a whole /64, and can send each request from another address of it.
   const network = normalizeIp(`${groupsOf(address).slice(0, 4).join(":")}::`);
   return network === undefined ? undefined : { address: network, prefixLength: 64 };
+}
+
+/** One text for all addresses of a source; the address itself where it is none. */
+export function sourceName(ip: string): string {
+  return sourceOf(ip)?.address ?? ip;
 }
 
 function groupsOf(address: string): string[] {
