@@ -58,7 +58,10 @@ describe("serve", () => {
       `curl -sS ${second.stdout.trim().split(" ").at(-1)}/v1/logs -H 'Authorization: Bearer ${credentials.api_key}'`,
       cwd,
     );
-    expect(JSON.parse(again.stdout)).toMatchObject({ data: [{ seq: 0 }] });
+    // Newest first: what was read before is an entry by now.
+    expect(JSON.parse(again.stdout)).toMatchObject({
+      data: [{ event: { action: "tallystick.log.read" } }, { seq: 0 }],
+    });
     const secondEnd = await stop(second);
     expect(secondEnd.code).toBe(0);
     expect(secondEnd.stdout).toMatch(/^Tallystick is ready at http:\/\/127\.0\.0\.1:\d+\n$/);

@@ -239,6 +239,8 @@ describe("problems", () => {
     expectProblem(await api.get("/v1/logs/nothing"), 400, "invalid-request");
     expectProblem(await api.get(`/v1/logs/${UUID}`), 404, "not-found");
     expectProblem(await api.get("/v1/logs/%ZZ"), 400, "invalid-request");
+    const long = await api.get(`/v1/logs/${"x".repeat(300)}`);
+    expect(expectProblem(long, 400, "invalid-request").detail).not.toContain("xxx");
     expectProblem(await none.get("/v1/logs"), 401, "unauthenticated");
     expectProblem(await api.post("/v1/tenants", { slug: "x" }), 403, "forbidden");
     expectProblem(await api.post("/v1/logs", "{"), 400, "invalid-json");

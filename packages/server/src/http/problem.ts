@@ -231,6 +231,12 @@ function frameworkProblem(error: FastifyError): Problem {
       return new Problem(400, "invalid-request", "The body's size is not its Content-Length.");
     case "FST_ERR_BAD_URL":
       return new Problem(400, "invalid-request", "The URL is not well-formed: check its percent-encoding.");
+    case "FST_ERR_MAX_PARAM_LENGTH":
+      return new Problem(
+        400,
+        "invalid-request",
+        "A part of the path is longer than any name there is: 256 characters.",
+      );
     case "FST_ERR_CTP_INVALID_MEDIA_TYPE":
       return new Problem(415, "unsupported-media-type", "Send application/json.");
     default: {
