@@ -64,17 +64,11 @@ export class IssuedCertificates {
 
   /** The tenant's certificates, oldest first, revoked ones too. */
   async list(tenantId: string): Promise<ClientCertificate[]> {
-    return this.#database.control(async (transaction) => {
-      const [, { rows }] = await transaction.together([
-        transaction.client.query("select set_config('tallystick.tenant_id', $1, true)", [tenantId]),
-        transaction.client.query<ClientCertificate>(
-          `select ${COLUMNS} from tallystick.client_certificates c where tenant_id = $1 order by c.created_at, id`,
-          [tenantId],
-        ),
-      ]);
-      await transaction.commit([]);
-      return rows;
-    });
+    return this.#database.queryOf<ClientCertificate>(
+      tenantId,
+      `select ${COLUMNS} from tallystick.client_certificates c where tenant_id = $1 order by c.created_at, id`,
+      [tenantId],
+    );
   }
 
   /**

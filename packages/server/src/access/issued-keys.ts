@@ -55,17 +55,11 @@ export class IssuedKeys {
 
   /** The tenant's keys, oldest first, revoked ones too. */
   async list(tenantId: string): Promise<ApiKey[]> {
-    return this.#database.control(async (transaction) => {
-      const [, { rows }] = await transaction.together([
-        transaction.client.query("select set_config('tallystick.tenant_id', $1, true)", [tenantId]),
-        transaction.client.query<ApiKey>(
-          `select ${COLUMNS} from tallystick.api_keys k where tenant_id = $1 order by k.created_at, id`,
-          [tenantId],
-        ),
-      ]);
-      await transaction.commit([]);
-      return rows;
-    });
+    return this.#database.queryOf<ApiKey>(
+      tenantId,
+      `select ${COLUMNS} from tallystick.api_keys k where tenant_id = $1 order by k.created_at, id`,
+      [tenantId],
+    );
   }
 
   /**

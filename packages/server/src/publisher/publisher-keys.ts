@@ -89,18 +89,16 @@ export class PublisherKeys {
 
   /** The tenant's keys, by service and version. */
   async list(tenantId: string): Promise<ListedKey[]> {
-    return this.#inTenant(tenantId, (client) => readKeys(client, tenantId));
+    return this.#database.queryOf(tenantId, SELECT_KEYS, [tenantId]);
   }
 
   /** The services that have a setting, by name. */
   async services(tenantId: string): Promise<ListedService[]> {
-    return this.#inTenant(tenantId, async (client) => {
-      const { rows } = await client.query<ListedService>(
-        `select service_id, signed_only, ${TIME("s.changed_at")} as changed_at from tallystick.services s where tenant_id = $1 order by service_id`,
-        [tenantId],
-      );
-      return rows;
-    });
+    return this.#database.queryOf(
+      tenantId,
+      `select service_id, signed_only, ${TIME("s.changed_at")} as changed_at from tallystick.services s where tenant_id = $1 order by service_id`,
+      [tenantId],
+    );
   }
 
   /**
@@ -222,25 +220,12 @@ export class PublisherKeys {
       this.#publishers.forget(log.tenantId);
     }
   }
-
-  async #inTenant<T>(tenantId: string, work: (client: pg.ClientBase) => Promise<T>): Promise<T> {
-    return this.#database.control(async (transaction) => {
-      const [, result] = await transaction.together([
-        transaction.client.query("select set_config('tallystick.tenant_id', $1, true)", [tenantId]),
-        work(transaction.client),
-      ]);
-      await transaction.commit([]);
-      return result;
-    });
-  }
 }
 
+const SELECT_KEYS = `select ${COLUMNS} from tallystick.publisher_keys k where tenant_id = $1 order by k.service_id, k.version`;
+
 async function readKeys(client: pg.ClientBase, tenantId: string): Promise<ListedKey[]> {
-  const { rows } = await client.query<ListedKey>(
-    `select ${COLUMNS} from tallystick.publisher_keys k where tenant_id = $1 order by k.service_id, k.version`,
-    [tenantId],
-  );
-  return rows;
+  return (await client.query<ListedKey>(SELECT_KEYS, [tenantId])).rows;
 }
 
 async function insertKey(

@@ -67,7 +67,7 @@ export class Verifications {
 
   /** Makes one, queued. */
   async create({ tenantId, logId }: TenantLog, serviceId: string | undefined): Promise<Verification> {
-    const [row] = await this.#inTenant<Row>(
+    const [row] = await this.#database.queryOf<Row>(
       tenantId,
       `with forgotten as (
          delete from tallystick.verifications where tenant_id = $1 and id in (
@@ -84,7 +84,7 @@ export class Verifications {
 
   /** One of the tenant's; undefined where it has none of this id. */
   async get(tenantId: string, id: string): Promise<Verification | undefined> {
-    const [row] = await this.#inTenant<Row>(
+    const [row] = await this.#database.queryOf<Row>(
       tenantId,
       `select ${COLUMNS}, v.report, v.problem from ${SOURCE} where v.tenant_id = $1 and v.id = $2`,
       [tenantId, id],
@@ -94,7 +94,7 @@ export class Verifications {
 
   /** The tenant's newest, the newest first, without their reports. */
   async list(tenantId: string): Promise<Verification[]> {
-    const rows = await this.#inTenant<Row>(
+    const rows = await this.#database.queryOf<Row>(
       tenantId,
       `select ${COLUMNS} from ${SOURCE} where v.tenant_id = $1 order by v.created_at desc, v.id limit ${KEPT}`,
       [tenantId],
@@ -104,7 +104,7 @@ export class Verifications {
 
   /** Says that the server is at work on it. */
   async beat(tenantId: string, id: string, { checked, size, started }: Progress): Promise<void> {
-    await this.#inTenant(
+    await this.#database.queryOf(
       tenantId,
       `update tallystick.verifications set heartbeat_at = clock_timestamp(), checked = $3, size = $4,
          status = case when $5 then 'running' else status end, started_at = case when $5 then coalesce(started_at, clock_timestamp()) end
@@ -115,7 +115,7 @@ export class Verifications {
 
   /** Ends it. Nothing changes one that has ended. */
   async finish(tenantId: string, id: string, { checked, size }: Progress, outcome: Outcome): Promise<void> {
-    await this.#inTenant(
+    await this.#database.queryOf(
       tenantId,
       `update tallystick.verifications set status = $3, checked = $4, size = $5, report = $6, problem = $7,
          heartbeat_at = clock_timestamp(), finished_at = clock_timestamp()
@@ -130,17 +130,6 @@ export class Verifications {
         outcome.status === "done" ? null : JSON.stringify(outcome.problem),
       ],
     );
-  }
-
-  async #inTenant<T extends object>(tenantId: string, text: string, values: unknown[]): Promise<T[]> {
-    return this.#database.control(async (transaction) => {
-      const [, result] = await transaction.together([
-        transaction.client.query("select set_config('tallystick.tenant_id', $1, true)", [tenantId]),
-        transaction.client.query<T>(text, values),
-      ]);
-      await transaction.commit([]);
-      return result.rows;
-    });
   }
 }
 
