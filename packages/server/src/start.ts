@@ -5,6 +5,7 @@ import type { Server as HttpsServer } from "node:https";
 import { setTimeout as delay } from "node:timers/promises";
 import { Masking } from "@tallystick/core/masking";
 import type { FastifyBaseLogger } from "fastify";
+import pg from "pg";
 import { AdminToken } from "./access/admin-token.ts";
 import { SECRET_PREFIX } from "./access/api-keys.ts";
 import { openAuthenticators } from "./access/authenticators.ts";
@@ -239,11 +240,17 @@ function openSequencer(parts: {
     },
     pause: (attempt) => delay(attempt * SETTLE_PAUSE_MS),
     onError: (error) => {
-      if (error instanceof AppendError && error.code === "unsignable") return; // told once, by who refused it
+      if (isRefusal(error)) return;
       logger.error({ err: error }, "a commit failed");
       if (isConnectionError(error)) opened.revive();
     },
   });
+}
+
+/** Whether a commit was refused and nothing failed: whoever asked is told why, and of an unsignable log the server's log was. */
+function isRefusal(error: unknown): boolean {
+  if (!(error instanceof AppendError)) return false;
+  return error.code === "unsignable" || (error.code === "refused" && !(error.cause instanceof pg.DatabaseError));
 }
 
 /** Whether a copy of the database that is put back takes the sign-lock with it. */

@@ -35,7 +35,12 @@ export function openAuthenticators(
     issuer &&
     new Tokens(issuer, {
       findTenant: (idOrSlug) => tenants.find(idOrSlug),
-      onError: (error) => logger.warn({ err: error }, "the keys of the token issuer could not be fetched"),
+      onError: (error) =>
+        logger.error(
+          { err: error },
+          "the keys of the token issuer cannot be fetched (JWT_JWKS_URL): known ones go on for an hour, see docs/runbook.md",
+        ),
+      onRecovered: () => logger.warn("the keys of the token issuer can be fetched again"),
     });
   void tokens?.prefetch();
   return {

@@ -21,22 +21,28 @@ export class KeysUnavailableError extends Error {
 export interface JwksOptions {
   /** ms since the Unix epoch. */
   readonly now?: () => number;
-  /** Told of each fetch that failed. */
+  /** Told when the keys cannot be fetched; once, until they can. */
   readonly onError?: (error: unknown) => void;
+  /** Told when they can again. */
+  readonly onRecovered?: () => void;
 }
 
 export class Jwks {
   readonly #url: string;
   readonly #now: () => number;
   readonly #onError: (error: unknown) => void;
+  readonly #onRecovered: () => void;
   #keys: { readonly find: JWTVerifyGetKey; readonly at: number } | undefined;
   #asked: { readonly at: number; failed: boolean } | undefined;
   #fetching: Promise<void> | undefined;
+  /** Whether the last fetch failed. */
+  #isAway = false;
 
-  constructor(url: string, { now = Date.now, onError = () => {} }: JwksOptions = {}) {
+  constructor(url: string, { now = Date.now, onError = () => {}, onRecovered = () => {} }: JwksOptions = {}) {
     this.#url = url;
     this.#now = now;
     this.#onError = onError;
+    this.#onRecovered = onRecovered;
   }
 
   /**
@@ -77,10 +83,14 @@ export class Jwks {
       this.#fetching = fetchKeys(this.#url)
         .then((keys) => {
           this.#keys = { find: createLocalJWKSet(keys), at: this.#now() };
+          if (this.#isAway) this.#onRecovered();
+          this.#isAway = false;
         })
         .catch((error: unknown) => {
           asked.failed = true;
-          this.#onError(error);
+          // Tokens of strangers cause fetches too: they must not fill the server's log.
+          if (!this.#isAway) this.#onError(error);
+          this.#isAway = true;
         })
         .finally(() => {
           this.#fetching = undefined;

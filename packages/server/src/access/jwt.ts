@@ -57,8 +57,10 @@ export interface TokensOptions {
   readonly findTenant: (idOrSlug: string) => Promise<TenantLog | undefined>;
   /** ms since the Unix epoch. */
   readonly now?: () => number;
-  /** Told of each failure to fetch the issuer's keys. */
+  /** Told when the issuer's keys cannot be fetched; once, until they can. */
   readonly onError?: (error: unknown) => void;
+  /** Told when they can again. */
+  readonly onRecovered?: () => void;
 }
 
 export class Tokens {
@@ -71,11 +73,15 @@ export class Tokens {
   /** By the hash of the token. Those under way as well: requests that bring the same token share its verification. */
   readonly #verified = new Map<string, { readonly claims: Promise<Claims>; readonly at: number }>();
 
-  constructor(settings: TokenSettings, { findTenant, now = Date.now, onError }: TokensOptions) {
+  constructor(settings: TokenSettings, { findTenant, now = Date.now, onError, onRecovered }: TokensOptions) {
     this.#settings = settings;
     this.#findTenant = findTenant;
     this.#now = now;
-    const { find, algorithms, prefetch } = keysOf(settings.keys, { now, ...(onError && { onError }) });
+    const { find, algorithms, prefetch } = keysOf(settings.keys, {
+      now,
+      ...(onError && { onError }),
+      ...(onRecovered && { onRecovered }),
+    });
     this.#findKey = find;
     this.#algorithms = algorithms;
     this.#prefetch = prefetch;

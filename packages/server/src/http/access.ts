@@ -7,6 +7,7 @@ import { type AdminToken, OPERATOR } from "../access/admin-token.ts";
 import { type ApiKeys, SECRET_PREFIX } from "../access/api-keys.ts";
 import { type Caller, CredentialError } from "../access/caller.ts";
 import type { Certificates } from "../access/certificates.ts";
+import { KeysUnavailableError } from "../access/jwks.ts";
 import type { Tokens } from "../access/jwt.ts";
 import type { Scope } from "../access/scopes.ts";
 import { looksLikeToken } from "../access/token-form.ts";
@@ -72,9 +73,7 @@ export class Gate {
     try {
       return await this.#check(request, scope);
     } catch (error) {
-      if (error instanceof CredentialError && error.reason !== "credential_missing") {
-        this.#parts.guesses.refused(request.ip);
-      }
+      if (isGuess(error)) this.#parts.guesses.refused(request.ip);
       throw error;
     }
   }
@@ -161,6 +160,12 @@ export class Gate {
     if (log === undefined) throw new Problem(404, "not-found", `There is no tenant "${idOrSlug}".`);
     return log;
   }
+}
+
+/** Whether a credential was brought that was not found good. One by a key that cannot be had may be anybody's. */
+function isGuess(error: unknown): boolean {
+  if (error instanceof KeysUnavailableError) return true;
+  return error instanceof CredentialError && error.reason !== "credential_missing";
 }
 
 function scopeMissing({ scopes, credential }: Caller, scope: Scope): Problem {

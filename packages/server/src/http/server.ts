@@ -12,6 +12,7 @@ import Fastify, {
 } from "fastify";
 import type { IssuedCertificates } from "../access/issued-certificates.ts";
 import type { IssuedKeys } from "../access/issued-keys.ts";
+import { KeysUnavailableError } from "../access/jwks.ts";
 import type { Database } from "../db/database.ts";
 import type { Bodies } from "../limits/bodies.ts";
 import { type ConnectionLimits, limitConnections } from "../limits/connections.ts";
@@ -216,8 +217,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     if (problem.reason === "signature_wrong") {
       request.log.warn({ request_id: request.id, errors: problem.errors }, "a publisher's signature does not verify");
     }
-    // Of a log that is refused, and of overload, the server's log has been told once; each request would tell it again.
-    if (problem.status >= 500 && problem.problem !== "unsignable" && problem.problem !== "overloaded")
+    if (problem.status >= 500 && !isToldOnce(problem))
       request.log.error({ err: problem.cause ?? problem, request_id: request.id }, problem.message);
     if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="tallystick"');
     if (problem.retryAfterSeconds !== undefined) reply.header("retry-after", problem.retryAfterSeconds);
@@ -247,6 +247,14 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   });
   await app.ready();
   return app;
+}
+
+/**
+ * Whether the server's log has been told once, by who noticed it: of a log that is refused, of overload, of a token issuer that is away.
+ * Each request would tell it again, and anybody can send those.
+ */
+function isToldOnce({ problem, cause }: Problem): boolean {
+  return problem === "unsignable" || problem === "overloaded" || cause instanceof KeysUnavailableError;
 }
 
 /** Whether it is that the client closed the connection before its request had arrived whole. */
