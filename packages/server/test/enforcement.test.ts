@@ -26,8 +26,8 @@ beforeAll(async () => {
     await append(sequencer, log, events);
     const keys = new PublisherKeys({ database: db.database, sequencer, publishers: new Publishers(db.database) });
     const publicKey = parsePublicKeyPem(new TestPublisher().pem);
-    await keys.register(log, { id: "operator" }, { serviceId: "orders", publicKey });
-    await keys.setSignedOnly(log, { id: "operator" }, "orders", true);
+    await keys.register(log, { actor: { id: "operator" } }, { serviceId: "orders", publicKey });
+    await keys.setSignedOnly(log, { actor: { id: "operator" } }, "orders", true);
   }
   const seed = new Uint8Array(32).fill(1);
   await db.superuser.query("insert into tallystick.log_keys (public_key) values ($1)", [

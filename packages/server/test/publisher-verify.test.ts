@@ -19,7 +19,7 @@ import type { VerifyReport } from "../src/verify/report.ts";
 import type { Snapshot } from "../src/verify/sql.ts";
 import { VerifyWorkers } from "../src/verify/workers.ts";
 
-const OPERATOR = { id: "operator", type: "user" } as const;
+const OPERATOR = { actor: { id: "operator", type: "user" } } as const;
 
 let db: TestDatabase;
 let sequencer: Sequencer;

@@ -304,7 +304,7 @@ describe("what anyone may ask", () => {
     await keys.ensure(tenantId, { name: "again", scopes: ["write"] }, secret);
     const own = (await keys.list(tenantId)).filter(({ prefix }) => secret.startsWith(prefix));
     expect(own.map(({ name }) => name)).toEqual(["own"]);
-    await keys.revoke(log, { id: "alice" }, own[0]!.id);
+    await keys.revoke(log, { actor: { id: "alice" } }, own[0]!.id);
     await expect(apiKeys.authenticate(secret)).rejects.toMatchObject({ reason: "api_key_revoked" });
     await keys.ensure(tenantId, { name: "own", scopes: ["read"] }, secret);
     await expect(apiKeys.authenticate(secret)).rejects.toMatchObject({ reason: "api_key_revoked" });

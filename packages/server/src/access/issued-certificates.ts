@@ -1,12 +1,12 @@
 /**
  * Client certificates, as an administrator sees them: mapped to a tenant, listed, revoked. Mapping and revoking are entries.
  */
-import type { Actor } from "@tallystick/core/event";
 import type { Database } from "../db/database.ts";
 import { TIME } from "../db/time.ts";
 import { type Change, type Changed, makeChange } from "../log/change.ts";
 import type { Sequencer } from "../log/sequencer.ts";
 import type { TenantLog, Tenants } from "../log/tenants.ts";
+import { type By, byWhom } from "./by.ts";
 import type { Certificates } from "./certificates.ts";
 import type { Scope } from "./scopes.ts";
 
@@ -79,7 +79,7 @@ export class IssuedCertificates {
    */
   async create(
     log: TenantLog,
-    actor: Actor,
+    by: By,
     certificate: NewCertificate,
     { operator }: { readonly operator: boolean },
   ): Promise<ClientCertificate> {
@@ -125,7 +125,13 @@ export class IssuedCertificates {
       const resource = { type: "certificate", id: created.id };
       return {
         changed: created,
-        event: { action: "tallystick.certificate.created", actor, resource, outcome: "success", metadata: facts },
+        event: {
+          action: "tallystick.certificate.created",
+          ...byWhom(by),
+          resource,
+          outcome: "success",
+          metadata: facts,
+        },
       };
     });
     this.#certificates.forget();
@@ -136,7 +142,7 @@ export class IssuedCertificates {
    * Revokes a mapping for good; undefined where the tenant has none of this id. A second time changes nothing.
    * @throws {import("../log/errors.ts").AppendError} where the entry cannot be recorded: the mapping is what it was.
    */
-  async revoke(log: TenantLog, actor: Actor, id: string): Promise<Changed<ClientCertificate> | undefined> {
+  async revoke(log: TenantLog, by: By, id: string): Promise<Changed<ClientCertificate> | undefined> {
     const known = (await this.list(log.tenantId)).find((certificate) => certificate.id === id.toLowerCase());
     if (known === undefined) return undefined;
     if (known.revoked_at !== null) return { changed: known, entry: undefined };
@@ -155,7 +161,7 @@ export class IssuedCertificates {
       };
       return {
         changed,
-        event: { action: "tallystick.certificate.revoked", actor, resource, outcome: "success", metadata },
+        event: { action: "tallystick.certificate.revoked", ...byWhom(by), resource, outcome: "success", metadata },
       };
     };
     // One of a tenant whose log is broken may be in the wrong hands all the same.

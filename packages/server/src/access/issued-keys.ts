@@ -3,7 +3,6 @@
  * are entries.
  */
 import { randomBytes } from "node:crypto";
-import type { Actor } from "@tallystick/core/event";
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
 import { TIME } from "../db/time.ts";
@@ -11,6 +10,7 @@ import { type Change, type Changed, makeChange } from "../log/change.ts";
 import type { Sequencer } from "../log/sequencer.ts";
 import type { TenantLog, Tenants } from "../log/tenants.ts";
 import { type ApiKeys, hashOf, SECRET_PREFIX } from "./api-keys.ts";
+import { type By, byWhom } from "./by.ts";
 import type { Scope } from "./scopes.ts";
 
 const SECRET_BYTES = 20;
@@ -66,7 +66,7 @@ export class IssuedKeys {
    * Makes a key. The secret is in this answer and nowhere else.
    * @throws {import("../log/errors.ts").AppendError} where the entry cannot be recorded: no key was made.
    */
-  async create(log: TenantLog, actor: Actor, key: NewApiKey): Promise<ApiKey & { secret: string }> {
+  async create(log: TenantLog, by: By, key: NewApiKey): Promise<ApiKey & { secret: string }> {
     const secret = SECRET_PREFIX + randomBytes(SECRET_BYTES).toString("hex");
     const { changed } = await makeChange(this.#sequencer, log, async (client, recordedAt) => {
       const [created] = await insertKey(client, log.tenantId, key, secret, recordedAt);
@@ -81,7 +81,7 @@ export class IssuedKeys {
       const resource = { type: "api_key", id };
       return {
         changed: created!,
-        event: { action: "tallystick.api_key.created", actor, resource, outcome: "success", metadata: facts },
+        event: { action: "tallystick.api_key.created", ...byWhom(by), resource, outcome: "success", metadata: facts },
       };
     });
     this.#apiKeys.forget(secret);
@@ -92,7 +92,7 @@ export class IssuedKeys {
    * Revokes a key for good; undefined where the tenant has none of this id. A second time changes nothing.
    * @throws {import("../log/errors.ts").AppendError} where the entry cannot be recorded: the key is what it was.
    */
-  async revoke(log: TenantLog, actor: Actor, id: string): Promise<Changed<ApiKey> | undefined> {
+  async revoke(log: TenantLog, by: By, id: string): Promise<Changed<ApiKey> | undefined> {
     const known = (await this.list(log.tenantId)).find((key) => key.id === id.toLowerCase());
     if (known === undefined) return undefined;
     if (known.revoked_at !== null) return { changed: known, entry: undefined };
@@ -107,7 +107,7 @@ export class IssuedKeys {
       const metadata = { name: changed.name, prefix: changed.prefix };
       return {
         changed,
-        event: { action: "tallystick.api_key.revoked", actor, resource, outcome: "success", metadata },
+        event: { action: "tallystick.api_key.revoked", ...byWhom(by), resource, outcome: "success", metadata },
       };
     };
     // A key of a tenant whose log is broken may be in the wrong hands all the same.

@@ -13,6 +13,7 @@ import Fastify, {
 import type { IssuedCertificates } from "../access/issued-certificates.ts";
 import type { IssuedKeys } from "../access/issued-keys.ts";
 import { KeysUnavailableError } from "../access/jwks.ts";
+import type { TenantChanges } from "../access/tenant-changes.ts";
 import type { Database } from "../db/database.ts";
 import type { Bodies } from "../limits/bodies.ts";
 import { type ConnectionLimits, limitConnections } from "../limits/connections.ts";
@@ -20,7 +21,6 @@ import type { RateLimits } from "../limits/rate-limits.ts";
 import type { AppendLimits } from "../log/append.ts";
 import type { ReplaySecret } from "../log/replay-hash.ts";
 import type { Sequencer } from "../log/sequencer.ts";
-import type { TenantChanges } from "../log/tenant-changes.ts";
 import type { Tenants } from "../log/tenants.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Receipts } from "../proof/receipts.ts";

@@ -2,7 +2,7 @@
  * What the watched watcher is told of requests.
  */
 import type { FastifyRequest } from "fastify";
-import type { By } from "../watch/by.ts";
+import type { By } from "../access/by.ts";
 import type { Watch } from "../watch/watch.ts";
 import type { Problem } from "./problem.ts";
 

@@ -2,12 +2,12 @@
  * Publisher keys as an administrator sees them. Every change is an entry of the tenant's log, in the same transaction: both are
  * there or neither, and no entry that a key signed comes in between.
  */
-import type { Actor } from "@tallystick/core/event";
 import type { JsonObject } from "@tallystick/core/json";
 import { formatPublicKeyPem, type PublicKey, type SignatureAlgorithm } from "@tallystick/core/public-key";
 import { KEY_ACTIONS } from "@tallystick/core/publisher-keys";
 import { SERVICE_CHANGED } from "@tallystick/core/signed-only";
 import type pg from "pg";
+import { type By, byWhom } from "../access/by.ts";
 import type { Database } from "../db/database.ts";
 import { TIME } from "../db/time.ts";
 import { type Change, type Changed, makeChange } from "../log/change.ts";
@@ -105,12 +105,12 @@ export class PublisherKeys {
    * Registers a key as the service's next version.
    * @throws {KeyChangeError} `taken`, `bad_time`. @throws {AppendError}
    */
-  async register(log: TenantLog, actor: Actor, key: NewKey): Promise<Changed<ListedKey>> {
+  async register(log: TenantLog, by: By, key: NewKey): Promise<Changed<ListedKey>> {
     requireNew(await this.list(log.tenantId), key); // what can be refused without holding up anyone's commit
     return this.#change(log, async (client, recordedAt) => {
       const keys = await readKeys(client, log.tenantId);
       const changed = await insertKey(client, log, keys, key, recordedAt);
-      return { changed, event: keyEvent(KEY_ACTIONS.registered, actor, changed, factsOf(changed)) };
+      return { changed, event: keyEvent(KEY_ACTIONS.registered, by, changed, factsOf(changed)) };
     });
   }
 
@@ -119,7 +119,7 @@ export class PublisherKeys {
    * is not refused. Other keys of the service stay what they are.
    * @throws {KeyChangeError} `none_valid`, `taken`, `bad_time`. @throws {AppendError}
    */
-  async rotate(log: TenantLog, actor: Actor, key: NewKey, overlapSeconds: number): Promise<Changed<ListedKey>> {
+  async rotate(log: TenantLog, by: By, key: NewKey, overlapSeconds: number): Promise<Changed<ListedKey>> {
     const known = await this.list(log.tenantId);
     requireNew(known, key);
     if (!known.some((one) => one.service_id === key.serviceId && one.revoked_at === null)) throw noneValid(key);
@@ -146,7 +146,7 @@ export class PublisherKeys {
         previous_key_id: previous.key_id,
         previous_valid_to: rows[0]!.valid_to,
       };
-      return { changed, event: keyEvent(KEY_ACTIONS.rotated, actor, changed, facts) };
+      return { changed, event: keyEvent(KEY_ACTIONS.rotated, by, changed, facts) };
     });
   }
 
@@ -157,7 +157,7 @@ export class PublisherKeys {
    * @param named the key's UUID or its key id.
    * @throws {KeyChangeError} `unknown`. @throws {AppendError}
    */
-  async revoke(log: TenantLog, actor: Actor, named: string, reason: string | undefined): Promise<Changed<ListedKey>> {
+  async revoke(log: TenantLog, by: By, named: string, reason: string | undefined): Promise<Changed<ListedKey>> {
     const isNamed = ({ id, key_id }: ListedKey) => key_id === named || id === named.toLowerCase();
     const known = (await this.list(log.tenantId)).find(isNamed);
     if (known === undefined) throw new KeyChangeError("unknown", `there is no publisher key ${named}`);
@@ -176,17 +176,12 @@ export class PublisherKeys {
         revoked_at: recordedAt,
         ...(reason !== undefined && { reason }),
       };
-      return { changed, event: keyEvent(KEY_ACTIONS.revoked, actor, changed, facts, reason) };
+      return { changed, event: keyEvent(KEY_ACTIONS.revoked, by, changed, facts, reason) };
     });
   }
 
   /** Sets whether a service's events are taken signed only; each server knows within a second. @throws {AppendError} */
-  async setSignedOnly(
-    log: TenantLog,
-    actor: Actor,
-    serviceId: string,
-    signedOnly: boolean,
-  ): Promise<Changed<ListedService>> {
+  async setSignedOnly(log: TenantLog, by: By, serviceId: string, signedOnly: boolean): Promise<Changed<ListedService>> {
     return this.#change(log, async (client, recordedAt) => {
       const { rows } = await client.query<ListedService>(
         `insert into tallystick.services as s (tenant_id, service_id, signed_only, changed_at) values ($1, $2, $3, $4)
@@ -204,7 +199,7 @@ export class PublisherKeys {
       }
       const event: SystemEvent = {
         action: SERVICE_CHANGED,
-        actor,
+        ...byWhom(by),
         resource: { type: "service", id: serviceId.slice(0, 256) },
         outcome: "success",
         metadata: { service_id: serviceId, signed_only: signedOnly },
@@ -284,14 +279,14 @@ function factsOf(key: ListedKey): JsonObject {
 
 function keyEvent(
   action: (typeof KEY_ACTIONS)[keyof typeof KEY_ACTIONS],
-  actor: Actor,
+  by: By,
   { key_id }: ListedKey,
   metadata: JsonObject,
   reason?: string,
 ): SystemEvent {
   return {
     action,
-    actor,
+    ...byWhom(by),
     resource: { type: "publisher_key", id: key_id },
     outcome: "success",
     ...(reason !== undefined && { reason }),

@@ -2,10 +2,10 @@
  * Succession: closes a tenant's log and opens the next, whose first entry cites what was signed last of the closed one.
  */
 
-import type { Actor } from "@tallystick/core/event";
 import { toHex } from "@tallystick/core/hex";
 import { emptyRoot } from "@tallystick/core/tree";
 import type pg from "pg";
+import { type By, byWhom } from "../access/by.ts";
 import type { Database } from "../db/database.ts";
 import { type AppendLimits, commitBatch, type Recorded } from "../log/append.ts";
 import { Edges } from "../log/edges.ts";
@@ -53,7 +53,7 @@ interface Parts {
 export async function succeedLog(
   { database, checkpoints, signer, limits }: Parts,
   log: TenantLog,
-  { reason, actor, force }: { readonly reason: string; readonly actor: Actor; readonly force: boolean },
+  { reason, by, force }: { readonly reason: string; readonly by: By; readonly force: boolean },
 ): Promise<Successor> {
   const successor = await database.write(async (transaction) => {
     const { client } = transaction;
@@ -89,7 +89,7 @@ export async function succeedLog(
       { ...log, logId, name },
       {
         action: "tallystick.log.succeeded",
-        actor,
+        ...byWhom(by),
         resource: { type: "log", id: log.name },
         outcome: "success",
         reason,

@@ -2,10 +2,10 @@
  * The entries that tell of exports, verifications and reads.
  */
 import type { JsonObject } from "@tallystick/core/json";
+import { type By, byWhom } from "../access/by.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import type { SystemEvent } from "../log/system.ts";
 import type { VerifyReport } from "../verify/report.ts";
-import { type By, byWhom } from "./by.ts";
 
 /** Parameters of a search, as the client sent them. */
 export type Asked = Readonly<Record<string, string | undefined>>;

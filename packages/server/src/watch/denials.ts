@@ -3,10 +3,10 @@
  * entries, however many requests they send: the operator's log is never deleted either.
  */
 import type { EventContext } from "@tallystick/core/event";
+import { credentialResource } from "../access/by.ts";
 import type { Caller } from "../access/caller.ts";
 import { type Source, sourceOf } from "../access/source.ts";
 import type { SystemEvent } from "../log/system.ts";
-import { credentialResource } from "./by.ts";
 import { entryTime } from "./time.ts";
 
 /** A request that was refused for its credential. */

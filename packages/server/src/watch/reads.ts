@@ -3,10 +3,10 @@
  * this kind, adds to a count and no more.
  */
 import type { JsonObject } from "@tallystick/core/json";
+import { type By, byWhom } from "../access/by.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import type { SystemEvent } from "../log/system.ts";
 import { type Asked, keptFilter } from "./acts.ts";
-import { type By, byWhom } from "./by.ts";
 import { entryTime } from "./time.ts";
 
 /** A read that was answered. */

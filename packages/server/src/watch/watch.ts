@@ -1,12 +1,13 @@
 /**
  * The watched watcher: what is done with the log itself, and who was turned away, become entries of the log.
  */
+
+import type { By } from "../access/by.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import { LeafTooLargeError } from "../log/prepare.ts";
 import type { SystemEvent } from "../log/system.ts";
 import type { VerifyReport } from "../verify/report.ts";
 import { type Export, exportedEvent, verifiedEvent } from "./acts.ts";
-import type { By } from "./by.ts";
 import { type Denial, Denials } from "./denials.ts";
 import { type Read, Reads } from "./reads.ts";
 import { type RecordParts, recordEvents } from "./record.ts";

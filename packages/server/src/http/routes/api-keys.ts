@@ -11,6 +11,7 @@ import { Problem } from "../problem.ts";
 import { createApiKeySchema, listApiKeysSchema, revokeApiKeySchema } from "../schemas/api-keys.ts";
 import type { Services } from "../server.ts";
 import { parseWith } from "../validate.ts";
+import { byOf } from "../watched.ts";
 
 const config = { scope: "admin" } as const;
 
@@ -38,14 +39,14 @@ export function apiKeyRoutes(app: FastifyInstance, { issuedKeys }: Services): vo
         },
       );
     }
-    const { log, actor } = request.access;
+    const { log } = request.access;
     if (body.scopes.includes("operator") && log.slug !== OPERATOR_TENANT) {
       const detail = `Only a key of the tenant "${OPERATOR_TENANT}" can act across tenants: name that one by X-Tenant-Id.`;
       throw new Problem(403, "forbidden", detail, {
         errors: [{ path: "/scopes", message: `can contain "operator" in the tenant "${OPERATOR_TENANT}" only` }],
       });
     }
-    const key = await issuedKeys.create(log, actor, {
+    const key = await issuedKeys.create(log, byOf(request), {
       name: body.name,
       scopes: body.scopes,
       serviceId: body.service_id,
@@ -56,7 +57,7 @@ export function apiKeyRoutes(app: FastifyInstance, { issuedKeys }: Services): vo
 
   app.delete("/v1/admin/api-keys/:id", { schema: revokeApiKeySchema, config }, async (request) => {
     const { id } = request.params as { id: string };
-    const revoked = await issuedKeys.revoke(request.access.log, request.access.actor, id);
+    const revoked = await issuedKeys.revoke(request.access.log, byOf(request), id);
     if (revoked === undefined) throw new Problem(404, "not-found", `There is no API key ${id}.`);
     return revoked.changed;
   });

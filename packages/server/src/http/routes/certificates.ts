@@ -14,6 +14,7 @@ import { Problem } from "../problem.ts";
 import { createCertificateSchema, listCertificatesSchema, revokeCertificateSchema } from "../schemas/certificates.ts";
 import type { Services } from "../server.ts";
 import { parseWith } from "../validate.ts";
+import { byOf } from "../watched.ts";
 
 const config = { scope: "admin" } as const;
 
@@ -34,7 +35,7 @@ export function certificateRoutes(app: FastifyInstance, { issuedCertificates }: 
 
   app.post("/v1/admin/certificates", { schema: createCertificateSchema, config }, async (request, reply) => {
     const body = parseWith<Body>(createCertificateSchema.body, jsonBody(request));
-    const { log, actor, operator } = request.access;
+    const { log, operator } = request.access;
     if (body.service_id !== undefined && isReserved(body.service_id)) {
       const detail = 'Services that begin with "tallystick" are the server\'s own: choose another name.';
       throw new Problem(403, "reserved-name", detail, { errors: [{ path: "/service_id", message: "is reserved" }] });
@@ -59,7 +60,7 @@ export function certificateRoutes(app: FastifyInstance, { issuedCertificates }: 
       expiresAt: body.expires_at === undefined ? undefined : expiryOf(body.expires_at),
     };
     try {
-      const created = await issuedCertificates.create(log, actor, certificate, { operator });
+      const created = await issuedCertificates.create(log, byOf(request), certificate, { operator });
       return await reply.code(201).header("location", `/v1/admin/certificates/${created.id}`).send(created);
     } catch (error) {
       if (!(error instanceof CertificateTakenError)) throw error;
@@ -73,7 +74,7 @@ export function certificateRoutes(app: FastifyInstance, { issuedCertificates }: 
 
   app.delete("/v1/admin/certificates/:id", { schema: revokeCertificateSchema, config }, async (request) => {
     const { id } = request.params as { id: string };
-    const revoked = await issuedCertificates.revoke(request.access.log, request.access.actor, id);
+    const revoked = await issuedCertificates.revoke(request.access.log, byOf(request), id);
     if (revoked === undefined) throw new Problem(404, "not-found", `There is no client certificate ${id}.`);
     return revoked.changed;
   });

@@ -18,6 +18,7 @@ import { Problem } from "../problem.ts";
 import { listLogsSchema, logSchema, succeedSchema } from "../schemas/log.ts";
 import type { HttpOptions, Services } from "../server.ts";
 import { parseWith } from "../validate.ts";
+import { byOf } from "../watched.ts";
 
 const compress = promisify(gzip);
 const TEXT = "text/plain; charset=utf-8";
@@ -175,12 +176,12 @@ export function logRoutes(app: FastifyInstance, services: Services, { publicLog 
         succeedSchema.body,
         jsonBody(request),
       );
-      const { log, actor } = request.access;
+      const { log } = request.access;
       const { checkpoints, signer } = services.signing;
       const parts = { database, checkpoints, signer, limits: services.appendLimits };
       let successor: Successor;
       try {
-        successor = await succeedLog(parts, log, { reason, actor, force });
+        successor = await succeedLog(parts, log, { reason, by: byOf(request), force });
       } catch (error) {
         if (error instanceof HealthyLogError) {
           throw new Problem(409, "conflict", `${error.message}. To close it all the same, say force (--force).`, {

@@ -25,6 +25,7 @@ import {
 } from "../schemas/publisher-keys.ts";
 import type { Services } from "../server.ts";
 import { parseWith } from "../validate.ts";
+import { byOf } from "../watched.ts";
 
 const config = { scope: "admin" } as const;
 /** Long enough for a rolling deployment, and for what waits in a publisher's queue. */
@@ -50,15 +51,15 @@ export function publisherKeyRoutes(app: FastifyInstance, { publisherKeys }: Serv
 
   app.post("/v1/admin/keys", { schema: registerKeySchema, config }, async (request, reply) => {
     const body = parseWith<KeyBody & { public_key_pem: string }>(registerKeySchema.body, jsonBody(request));
-    const { log, actor } = writable(request);
+    const log = writable(request);
     const key = newKey(body, "public_key_pem", body.public_key_pem);
-    const changed = await answering(publisherKeys.register(log, actor, key), "public_key_pem");
+    const changed = await answering(publisherKeys.register(log, byOf(request), key), "public_key_pem");
     return reply.code(201).header("location", "/v1/admin/keys").send(answerOf(changed));
   });
 
   app.post("/v1/admin/keys/rotate", { schema: rotateKeySchema, config }, async (request, reply) => {
     const body = parseWith<RotateBody>(rotateKeySchema.body, jsonBody(request));
-    const { log, actor } = writable(request);
+    const log = writable(request);
     const name = body.new_public_key_pem === undefined ? "public_key_pem" : "new_public_key_pem";
     const pem = body[name];
     if (pem === undefined) throw invalid("/new_public_key_pem", "is required");
@@ -67,7 +68,7 @@ export function publisherKeyRoutes(app: FastifyInstance, { publisherKeys }: Serv
     }
     const key = newKey(body, name, pem);
     const overlap = body.overlap_seconds ?? DEFAULT_OVERLAP_SECONDS;
-    const changed = await answering(publisherKeys.rotate(log, actor, key, overlap), name);
+    const changed = await answering(publisherKeys.rotate(log, byOf(request), key, overlap), name);
     return reply.code(201).header("location", "/v1/admin/keys").send(answerOf(changed));
   });
 
@@ -75,8 +76,8 @@ export function publisherKeyRoutes(app: FastifyInstance, { publisherKeys }: Serv
     const { id } = request.params as { id: string };
     const isEmpty = !Buffer.isBuffer(request.body) || request.body.length === 0;
     const body = isEmpty ? {} : parseWith<{ reason?: string }>(revokeKeySchema.body, jsonBody(request));
-    const { log, actor } = writable(request);
-    return answerOf(await answering(publisherKeys.revoke(log, actor, id, body.reason), "id"));
+    const log = writable(request);
+    return answerOf(await answering(publisherKeys.revoke(log, byOf(request), id, body.reason), "id"));
   });
 
   app.get("/v1/admin/services", { schema: listServicesSchema, config }, async (request) => ({
@@ -86,16 +87,16 @@ export function publisherKeyRoutes(app: FastifyInstance, { publisherKeys }: Serv
   app.patch("/v1/admin/services/:service_id", { schema: changeServiceSchema, config }, async (request) => {
     const { service_id: serviceId } = request.params as { service_id: string };
     const body = parseWith<{ signed_only: boolean }>(changeServiceSchema.body, jsonBody(request));
-    const { log, actor } = writable(request);
+    const log = writable(request);
     requireUnreserved(serviceId, "service_id");
     requireLength(serviceId, "service_id");
-    return answerOf(await publisherKeys.setSignedOnly(log, actor, serviceId, body.signed_only));
+    return answerOf(await publisherKeys.setSignedOnly(log, byOf(request), serviceId, body.signed_only));
   });
 }
 
-function writable({ access }: FastifyRequest) {
-  requireActive(access.log);
-  return access;
+function writable({ access: { log } }: FastifyRequest) {
+  requireActive(log);
+  return log;
 }
 
 function newKey(body: KeyBody, name: string, pem: string): NewKey {

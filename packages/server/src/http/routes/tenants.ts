@@ -8,6 +8,7 @@ import { Problem } from "../problem.ts";
 import { createTenantSchema, getTenantSchema, listTenantsSchema, updateTenantSchema } from "../schemas/tenants.ts";
 import type { Services } from "../server.ts";
 import { parseWith } from "../validate.ts";
+import { byOf } from "../watched.ts";
 
 const config = { scope: "operator" } as const;
 /** An administrator sees their own tenant, the operator each. */
@@ -21,7 +22,7 @@ export function tenantRoutes(app: FastifyInstance, { tenants, tenantChanges }: S
   app.post("/v1/tenants", { schema: createTenantSchema, config }, async (request, reply) => {
     const { slug, name } = parseWith<{ slug: string; name?: string }>(createTenantSchema.body, jsonBody(request));
     try {
-      const tenant = await tenantChanges.create(request.access.actor, slug, name ?? slug);
+      const tenant = await tenantChanges.create(byOf(request), slug, name ?? slug);
       return await reply.code(201).header("location", `/v1/tenants/${tenant.id}`).send(tenant);
     } catch (error) {
       if (!(error instanceof SlugTakenError)) throw error;
@@ -36,8 +37,7 @@ export function tenantRoutes(app: FastifyInstance, { tenants, tenantChanges }: S
 
   app.patch("/v1/tenants/:id", { schema: updateTenantSchema, config: { ...config, tenantInPath: true } }, (request) => {
     const change = parseWith<TenantChange>(updateTenantSchema.body, jsonBody(request));
-    const { log, actor } = request.access;
-    return tenantChanges.update(log, actor, change);
+    return tenantChanges.update(request.access.log, byOf(request), change);
   });
 }
 

@@ -2,10 +2,9 @@
  * Tenants, as the operator makes and changes them. Each change is an entry: a new tenant one of the operator's log, any other one of
  * the tenant's own, also where the tenant is suspended. None is ever deleted.
  */
-import type { Actor } from "@tallystick/core/event";
 import type { JsonObject, JsonValue } from "@tallystick/core/json";
-import { makeChange } from "./change.ts";
-import type { Sequencer } from "./sequencer.ts";
+import { makeChange } from "../log/change.ts";
+import type { Sequencer } from "../log/sequencer.ts";
 import {
   insertTenant,
   lockTenant,
@@ -15,7 +14,8 @@ import {
   type TenantLog,
   type Tenants,
   updateTenant,
-} from "./tenants.ts";
+} from "../log/tenants.ts";
+import { type By, byWhom } from "./by.ts";
 
 /** What an entry tells of a change: only what is not what it was. */
 const CHANGEABLE = ["name", "status", "settings"] as const;
@@ -31,9 +31,9 @@ export class TenantChanges {
 
   /**
    * Makes a tenant, its log and the log's empty head, and the entry in the operator's log, in one transaction.
-   * @throws {SlugTakenError} @throws {import("./errors.ts").AppendError} where the entry cannot be recorded: there is no tenant.
+   * @throws {SlugTakenError} @throws {import("../log/errors.ts").AppendError} where the entry cannot be recorded: there is no tenant.
    */
-  async create(actor: Actor, slug: string, name: string): Promise<Tenant> {
+  async create(by: By, slug: string, name: string): Promise<Tenant> {
     if ((await this.#tenants.get(slug)) !== undefined) throw new SlugTakenError(slug); // without holding up anyone's commit
     const operator = await this.#tenants.operatorLog();
     const { changed } = await makeChange(this.#sequencer, operator, async (client) => {
@@ -42,7 +42,7 @@ export class TenantChanges {
       const metadata = { slug, name };
       return {
         changed: tenant,
-        event: { action: "tallystick.tenant.created", actor, resource, outcome: "success", metadata },
+        event: { action: "tallystick.tenant.created", ...byWhom(by), resource, outcome: "success", metadata },
       };
     });
     return changed;
@@ -50,9 +50,9 @@ export class TenantChanges {
 
   /**
    * Changes a tenant; what it is already is no change and no entry.
-   * @throws {import("./errors.ts").AppendError} where the entry cannot be recorded: the tenant is what it was.
+   * @throws {import("../log/errors.ts").AppendError} where the entry cannot be recorded: the tenant is what it was.
    */
-  async update(log: TenantLog, actor: Actor, change: TenantChange): Promise<Tenant> {
+  async update(log: TenantLog, by: By, change: TenantChange): Promise<Tenant> {
     const updating = makeChange(
       this.#sequencer,
       log,
@@ -61,7 +61,7 @@ export class TenantChanges {
         const changed = await updateTenant(client, log.tenantId, change);
         const event = {
           action: "tallystick.tenant.changed",
-          actor,
+          ...byWhom(by),
           resource: { type: "tenant", id: changed.id },
           outcome: "success",
           changes: differences(before, changed),

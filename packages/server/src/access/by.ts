@@ -2,15 +2,15 @@
  * By whom something was done, as entries tell of it.
  */
 import type { Actor, EventContext, RelatedResource } from "@tallystick/core/event";
-import type { Caller } from "../access/caller.ts";
-import { addressOf } from "../access/source.ts";
+import type { Caller } from "./caller.ts";
+import { addressOf } from "./source.ts";
 
 /** Who asked, with which credential, from where. */
 export interface By {
   readonly actor: Actor;
-  readonly credential: Caller["credential"] | undefined;
+  readonly credential?: Caller["credential"] | undefined;
   /** The client's address. */
-  readonly ip: string | undefined;
+  readonly ip?: string | undefined;
   readonly requestId?: string | undefined;
 }
 
