@@ -183,6 +183,9 @@ function unreachable(url: string, reason: string): string {
   if (/alert.*certificate|alert unknown ca/i.test(reason)) {
     return `the server at ${url} does not take this client's certificate, or asks for one: give it by --client-cert and --client-key`;
   }
+  if (/has expired|CERT_HAS_EXPIRED/i.test(reason)) {
+    return `the certificate of the server at ${url} has expired: whoever runs that server has to renew it (TLS_CERT_PATH, used within seconds); nothing was sent`;
+  }
   if (/certificate|self-signed/i.test(reason)) {
     return `the server at ${url} cannot be known by its certificate (${reason}): give its CA by --ca, and a name of the certificate by --server`;
   }

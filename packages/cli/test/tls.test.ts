@@ -1,10 +1,14 @@
 /** The program and a server that speaks TLS, with the certificates that deploy/tls/make-certificates.sh makes for a try-out. */
 import { execFile } from "node:child_process";
 import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
 import { readFile, stat } from "node:fs/promises";
+import { createServer } from "node:https";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { TestCa } from "@tallystick/server/testing/certificates";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cleanUp, type Program, run, type Settings, start, temporaryDirectory } from "./cli.ts";
 
@@ -67,6 +71,22 @@ describe("make-certificates.sh", () => {
     await sh(MAKE, ["-d", file(""), "billing"]);
     expect(new X509Certificate(await readFile(file("billing.pem"))).checkIssued(ca)).toBe(true);
     await expect(sh(MAKE, ["-d", file(""), "../evil"])).rejects.toThrow("is no name for a client");
+  });
+});
+
+describe("a server whose certificate has expired", () => {
+  test("is said to be, and who has to renew it", async () => {
+    const ca = await TestCa.create(join(cwd, "ca"));
+    const { cert, key } = await ca.issue("localhost", { names: ["IP:127.0.0.1"], from: -9, to: -1 });
+    const expired = createServer({ cert, key }, (_request, response) => response.end("{}")).listen(0, "127.0.0.1");
+    await once(expired, "listening");
+    const url = `https://127.0.0.1:${(expired.address() as AddressInfo).port}`;
+    const list = ["tenants", "list", "--server", url, "--admin-token", "x", "--ca", ca.certPath];
+    const { code, stderr } = await run(list, { DATA_DIR: join(cwd, "none") }, cwd);
+    expired.close();
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`the certificate of the server at ${url} has expired`)]);
+    expect(stderr).toContain("whoever runs that server has to renew it");
+    expect(stderr).not.toContain("--ca");
   });
 });
 

@@ -27,6 +27,7 @@ export function readinessOf({
   maxClockSkewSeconds,
   signing,
   weakLock,
+  tls,
 }: {
   database: Database;
   unmet: readonly string[];
@@ -36,6 +37,8 @@ export function readinessOf({
   };
   /** The sign-lock lies beside the database's own files. */
   weakLock: boolean;
+  /** None where the server speaks plain HTTP. */
+  tls?: { check(): Check } | undefined;
 }): () => Promise<Readiness> {
   const roles: Check = unmet.length === 0 ? { status: "ok" } : { status: "warning", detail: unmet.join("; ") };
   let newest: { at: number; readiness: Promise<Readiness> } | undefined;
@@ -93,6 +96,7 @@ export function readinessOf({
               "the sign-lock is beside the database's files: a copy that is put back takes it back too. Set SIGN_LOCK_PATH to another disk",
           }
         : { status: "ok" },
+      ...(tls !== undefined && { tls: tls.check() }),
       ...witnessesCheck(),
     };
     return { ok: Object.values(checks).every(({ status }) => status !== "failed"), checks };

@@ -174,6 +174,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
           maxClockSkewSeconds: config.maxClockSkewSeconds,
           signing,
           weakLock: isWeak(config),
+          tls,
         }),
       },
       {

@@ -443,7 +443,19 @@ describe("TLS", () => {
     const start = (more: Readonly<Record<string, string>>) =>
       startTestServer({ ...databaseSettings(database), ...tlsSettings(more) });
     await expect(start({ TLS_CERT_PATH: "/nowhere.pem" })).rejects.toThrow(/TLS_CERT_PATH cannot be read/);
-    await expect(start({ TLS_KEY_PATH: ca.certPath })).rejects.toThrow(/cannot be used together/);
+    await expect(start({ TLS_KEY_PATH: join(stranger.directory, "ca.key") })).rejects.toThrow(
+      /TLS_CERT_PATH: \S+ and TLS_KEY_PATH: \S+ cannot be used together: .* Name the two that were made together/,
+    );
+    await expect(start({ TLS_KEY_PATH: ca.certPath })).rejects.toThrow(
+      /TLS_KEY_PATH: \S+ holds no private key .*: name the one that the certificate was made with/,
+    );
+    await expect(start({ TLS_CERT_PATH: host.keyPath })).rejects.toThrow(/TLS_CERT_PATH: \S+ holds no certificate/);
+    await expect(start({ TLS_CLIENT_CA_PATH: ca.crlPath })).rejects.toThrow(
+      /TLS_CLIENT_CA_PATH: \S+ holds no certificate .*: name the certificate of your clients' CA/,
+    );
+    await expect(start({ TLS_CLIENT_CRL_PATH: ca.certPath })).rejects.toThrow(
+      /TLS_CLIENT_CRL_PATH: \S+ holds no revocation list .*: name what the CA publishes/,
+    );
     await expect(start({ TLS_CLIENT_CA_PATH: join(directory, "ca", "index.txt") })).rejects.toThrow(
       /TLS_CLIENT_CA_PATH.* is not PEM/,
     );
