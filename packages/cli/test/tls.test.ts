@@ -121,6 +121,15 @@ describe("a server that requires certificates", () => {
     const verified = await run(["verify", "--server", url, ...client("orders")], elsewhere, cwd);
     expect([verified.code, verified.stderr]).toEqual([0, ""]);
 
+    // An administrator of the tenant maps the certificate that they show.
+    const key = await cli("api-keys", "create", "--name", "a", "--scopes", "admin", "--json", ...client("operator"));
+    const byKey = ["--server", url, "--api-key", JSON.parse(key.stdout).secret, ...client("operator")];
+    const create = ["certificates", "create", "--name", "own", "--scopes", "read", ...byKey];
+    const other = await run([...create, "--certificate", file("server.pem")], elsewhere, cwd);
+    expect([other.code, other.stderr]).toEqual([1, expect.stringContaining("ask the operator")]);
+    const mapped = await run(create, elsewhere, cwd);
+    expect([mapped.code, mapped.stderr]).toEqual([0, ""]);
+
     expect((await cli("certificates", "revoke", id, ...client("operator"))).stdout).toContain("20");
     const revoked = await run([...own, ...client("orders")], elsewhere, cwd);
     expect([revoked.code, revoked.stderr]).toEqual([1, expect.stringContaining("is revoked")]);

@@ -118,6 +118,11 @@ async function map(api: Api, body: Readonly<Record<string, unknown>>, headers: R
   return answer.body;
 }
 
+/** Maps a certificate as its holder: by a request with it, beside an administrator's key. */
+function mapOwn(admin: Api, certificate: IssuedCertificate, body: Readonly<Record<string, unknown>> = {}) {
+  return map(admin.by(agentOf(certificate)), body);
+}
+
 async function refused(api: Api): Promise<Problem> {
   const answer = await api.get("/v1/logs");
   expect(answer.status, answer.text).toBe(401);
@@ -128,7 +133,7 @@ describe("a client certificate", () => {
   test("writes and reads for the tenant that its fingerprint is mapped to, bound to its service", async () => {
     const { slug, admin } = await newTenant();
     const orders = await ca.issue("orders");
-    const mapped = await map(admin, { certificate_pem: orders.cert, service_id: "orders" });
+    const mapped = await mapOwn(admin, orders, { certificate_pem: orders.cert, service_id: "orders" });
     expect(mapped).toMatchObject({ fingerprint: orders.fingerprint, san: null });
     const api = by(orders);
     await api.record(EVENT);
@@ -169,14 +174,15 @@ describe("a client certificate", () => {
   });
 
   test("is refused without a mapping, of another CA, before and after its time, or revoked by its CA", async () => {
-    const { admin } = await newTenant();
+    const { slug } = await newTenant();
     const certificates = {
       expired: await ca.issue("expired", { from: -10, to: -1 }),
       early: await ca.issue("early", { from: 1 }),
       foreign: await stranger.issue("foreign-2"),
       revoked: await ca.issue("revoked"),
     };
-    for (const { fingerprint } of Object.values(certificates)) await map(admin, { fingerprint });
+    for (const { fingerprint } of Object.values(certificates))
+      await map(server.operator, { fingerprint }, { "x-tenant-id": slug });
     const session = await sessionOf(server, certificates.revoked);
     await ca.revoke(certificates.revoked);
     await copyFile(ca.crlPath, join(directory, "crl.pem"));
@@ -195,10 +201,10 @@ describe("a client certificate", () => {
   });
 
   test("of a CA that only bears the name of ours gets no answer that is any good", async () => {
-    const { admin } = await newTenant();
+    const { slug } = await newTenant();
     const impostor = await TestCa.create(join(directory, "impostor"));
     const forged = await impostor.issue("orders");
-    await map(admin, { fingerprint: forged.fingerprint });
+    await map(server.operator, { fingerprint: forged.fingerprint }, { "x-tenant-id": slug });
     for (let i = 0; i < 5; i++) {
       const answer = await by(forged)
         .get("/v1/logs")
@@ -210,7 +216,7 @@ describe("a client certificate", () => {
   test("is worth nothing after its mapping's revocation, on every server and open connection", async () => {
     const { admin } = await newTenant();
     const orders = await ca.issue("orders-3");
-    const { id } = await map(admin, { fingerprint: orders.fingerprint });
+    const { id } = await mapOwn(admin, orders);
     const open = [server, other].map((on) => on.api.as({}).by(agentOf(orders, { keepAlive: true, maxSockets: 1 })));
     for (const api of open) await api.record(EVENT);
     const revoked = await admin.delete<Mapped>(`/v1/admin/certificates/${id}`);
@@ -225,14 +231,14 @@ describe("a client certificate", () => {
       "tallystick.certificate.created",
     ]);
     // Mapped anew, it is good again at once here.
-    await map(admin, { fingerprint: orders.fingerprint });
+    await mapOwn(admin, orders);
     await by(orders).record(EVENT);
   });
 
   test("is judged by what was so a second ago at most", async () => {
     const { slug, admin } = await newTenant();
     const orders = await ca.issue("orders-8");
-    const { id } = await map(admin, { fingerprint: orders.fingerprint });
+    const { id } = await mapOwn(admin, orders);
     let now = Date.now();
     const certificates = new Certificates(database.database, { now: () => now });
     const certificate = presented(new X509Certificate(orders.cert));
@@ -250,7 +256,7 @@ describe("a client certificate", () => {
   test("stops at its mapping's expiry", async () => {
     const { slug, admin } = await newTenant();
     const orders = await ca.issue("orders-4");
-    const { id } = await map(admin, { fingerprint: orders.fingerprint, expires_at: "2999-01-01T00:00:00Z" });
+    const { id } = await mapOwn(admin, orders, { expires_at: "2999-01-01T00:00:00Z" });
     await by(orders).record(EVENT);
     await database.as("postgres", `update tallystick.client_certificates set expires_at = now() where id = '${id}'`);
     await until(async () => (await by(orders).get("/v1/logs")).status === 401, { what: `${slug}: it has expired` });
@@ -260,7 +266,7 @@ describe("a client certificate", () => {
   test("is resumed with its session, and judged again", async () => {
     const { admin } = await newTenant();
     const orders = await ca.issue("orders-5");
-    const { id } = await map(admin, { fingerprint: orders.fingerprint });
+    const { id } = await mapOwn(admin, orders);
     const session = await sessionOf(server, orders);
     expect(await resume(server, orders, session)).toEqual({ reused: true, status: 200 });
     await admin.delete(`/v1/admin/certificates/${id}`);
@@ -269,35 +275,70 @@ describe("a client certificate", () => {
 });
 
 describe("mapping", () => {
-  test("a name is the operator's, a fingerprint any administrator's", async () => {
+  test("a name is the operator's; a certificate, its holder's and the operator's", async () => {
     const { slug, admin } = await newTenant();
     const san = "URI:spiffe://acme/names";
     const own = await admin.post("/v1/admin/certificates", { name: "n", scopes: ["read"], san });
     expect([own.status, own.body.errors]).toEqual([403, [{ path: "/san", message: "needs the operator" }]]);
     await map(server.operator, { san }, { "x-tenant-id": slug });
+
+    const [held, other] = [await ca.issue("held"), await ca.issue("not-held")];
+    const holder = admin.by(agentOf(held));
+    for (const [api, body, path] of [
+      [admin, { fingerprint: held.fingerprint }, "/fingerprint"],
+      [admin, { certificate_pem: held.cert }, "/certificate_pem"],
+      [holder, { fingerprint: other.fingerprint }, "/fingerprint"],
+      [holder, { certificate_pem: other.cert }, "/certificate_pem"],
+    ] as const) {
+      const refusal = await api.post("/v1/admin/certificates", { name: "n", scopes: ["read"], ...body });
+      expect([refusal.status, refusal.body.errors?.[0]?.path]).toEqual([403, path]);
+      expect(refusal.body.detail).toContain("send the request with that certificate");
+      expect(refusal.body.detail).toContain("ask the operator");
+    }
+    // One that our CA has not vouched for shows nothing.
+    const foreign = await stranger.issue("foreign-holder");
+    const shown = await admin.by(agentOf(foreign)).post("/v1/admin/certificates", { name: "n", scopes: ["read"] });
+    expect(shown.status, shown.text).toBe(401);
+
+    expect(await map(holder, {})).toMatchObject({ fingerprint: held.fingerprint });
+    await by(held).record(EVENT);
+    const operator = server.operator.by(agentOf(other));
+    expect(await map(operator, {}, { "x-tenant-id": slug })).toMatchObject({ fingerprint: other.fingerprint });
   });
 
   test("no tenant draws another's certificate to itself", async () => {
     const [victim, thief] = [await newTenant(), await newTenant()];
+    const orders = await ca.issue("victim-orders", { names: ["URI:spiffe://victim/orders"] });
+    const san = await map(server.operator, { san: "URI:spiffe://victim/orders" }, { "x-tenant-id": victim.slug });
+    const body = { name: "n", scopes: ["write"], fingerprint: orders.fingerprint };
+    const attack = await thief.admin.post("/v1/admin/certificates", body);
+    expect([attack.status, attack.body.errors?.[0]?.path]).toEqual([403, "/fingerprint"]);
+    await server.operator.delete(`/v1/admin/certificates/${san.id}`, { "x-tenant-id": victim.slug });
+    expect((await refused(by(orders))).detail).toContain("revoked");
+    expect((await thief.admin.post("/v1/admin/certificates", body)).status).toBe(403);
+    expect((await thief.admin.get<List>("/v1/logs?action=user.login")).body.data).toEqual([]);
+
+    // Who holds the key as well turns nothing elsewhere while the operator says whose the name is, nor shuts its tenant out.
     const named = await ca.issue("named", { names: ["URI:spiffe://victim/named"] });
     await map(server.operator, { san: "URI:spiffe://victim/named" }, { "x-tenant-id": victim.slug });
-    const { id } = await map(thief.admin, { fingerprint: named.fingerprint });
+    const { id } = await mapOwn(thief.admin, named);
     await by(named).record({ ...EVENT, action: "for.the.victim" });
     expect((await victim.admin.get<List>("/v1/logs?action=for.the.victim")).body.data).toHaveLength(1);
-    // Nor does it shut it out.
     await thief.admin.delete(`/v1/admin/certificates/${id}`);
     await by(named).record(EVENT);
 
-    // One that was mapped by fingerprint stays out of others' reach once that is revoked; the operator may hand it on.
+    // What is mapped stays so until its tenant revokes it; then its holder may map it elsewhere.
     const plain = await ca.issue("plain");
-    const mapped = await map(victim.admin, { fingerprint: plain.fingerprint });
-    const body = { name: "n", scopes: ["write"], fingerprint: plain.fingerprint };
-    expect((await thief.admin.post("/v1/admin/certificates", body)).status).toBe(409);
-    await victim.admin.delete(`/v1/admin/certificates/${mapped.id}`);
-    const answer = await thief.admin.post("/v1/admin/certificates", body);
-    expect([answer.status, answer.body.errors?.[0]?.path]).toEqual([409, "/fingerprint"]);
+    const mapped = await mapOwn(victim.admin, plain);
+    const again = await thief.admin
+      .by(agentOf(plain))
+      .post("/v1/admin/certificates", { ...body, fingerprint: plain.fingerprint });
+    expect([again.status, again.body.errors?.[0]?.path]).toEqual([409, "/fingerprint"]);
     expect((await thief.admin.delete(`/v1/admin/certificates/${mapped.id}`)).status).toBe(404);
-    await map(server.operator, body, { "x-tenant-id": thief.slug });
+    await victim.admin.delete(`/v1/admin/certificates/${mapped.id}`);
+    await mapOwn(thief.admin, plain);
+    await by(plain).record(EVENT);
+    expect((await thief.admin.get<List>("/v1/logs?action=user.login")).body.data).toHaveLength(1);
   });
 
   test("of many who map one certificate at once, one does", async () => {
@@ -305,10 +346,27 @@ describe("mapping", () => {
     const { fingerprint } = await ca.issue("wanted");
     const body = { name: "n", scopes: ["read"], fingerprint };
     const answers = await Promise.all(
-      [...tenants, ...tenants].map(({ admin }) => admin.post("/v1/admin/certificates", body)),
+      [...tenants, ...tenants].map(({ slug }) =>
+        server.operator.post("/v1/admin/certificates", body, { "x-tenant-id": slug }),
+      ),
     );
     expect(answers.map(({ status }) => status).sort()).toEqual([201, 409, 409, 409, 409, 409]);
     for (const { slug } of tenants) await checkLog(database.database, (await database.tenants.find(slug))!);
+  });
+
+  test("a name's mapping that has expired makes no other ambiguous", async () => {
+    const { slug } = await newTenant();
+    const both = await ca.issue("both-names", { names: ["DNS:old.example", "DNS:new.example"] });
+    const operator = { "x-tenant-id": slug };
+    const old = await map(server.operator, { san: "DNS:old.example", expires_at: "2999-01-01T00:00:00Z" }, operator);
+    const fresh = await map(server.operator, { san: "DNS:new.example" }, operator);
+    expect((await refused(by(both))).detail).toContain("different callers");
+    const expire = (id: string) =>
+      database.as("postgres", `update tallystick.client_certificates set expires_at = now() where id = '${id}'`);
+    await expire(old.id);
+    await until(async () => (await by(both).get("/v1/logs")).status === 200, { what: "one has expired" });
+    await server.operator.delete(`/v1/admin/certificates/${fresh.id}`, operator);
+    expect((await refused(by(both))).detail).toContain("expired");
   });
 
   test("within a tenant a fingerprint counts before a name; two names with different mappings are refused", async () => {
@@ -320,7 +378,7 @@ describe("mapping", () => {
     expect((await by(both).post("/v1/logs", EVENT)).status).toBe(403);
     await map(server.operator, { san: "DNS:b.example", scopes: ["write"] }, operator);
     expect((await refused(by(both))).detail).toContain("different callers");
-    const exact = await map(admin, { fingerprint: both.fingerprint });
+    const exact = await mapOwn(admin, both);
     await by(both).record(EVENT);
     await admin.delete(`/v1/admin/certificates/${exact.id}`);
     expect((await refused(by(both))).detail).toContain("revoked");
@@ -343,7 +401,7 @@ describe("mapping", () => {
     const { admin } = await newTenant();
     const orders = await ca.issue("orders-6");
     const colons = orders.fingerprint.toUpperCase().replace(/..(?=.)/g, "$&:");
-    expect(await map(admin, { fingerprint: colons })).toMatchObject({ fingerprint: orders.fingerprint });
+    expect(await mapOwn(admin, orders, { fingerprint: colons })).toMatchObject({ fingerprint: orders.fingerprint });
     for (const [body, path, status = 400] of [
       [{}, "/certificate_pem"],
       [{ fingerprint: orders.fingerprint, san: "DNS:x" }, "/fingerprint"],
@@ -355,13 +413,15 @@ describe("mapping", () => {
       [{ san: "DNS:*.acme.example" }, "/san"],
       [{ san: "DNS:with blank" }, "/san"],
       [{ fingerprint: "ab".repeat(32), scopes: ["everything"] }, "/scopes/0"],
-      [{ fingerprint: "ab".repeat(32), expires_at: "2001-01-01T00:00:00Z" }, "/expires_at"],
       [{ fingerprint: "ab".repeat(32), service_id: "tallystick" }, "/service_id", 403],
       [{ fingerprint: "ab".repeat(32), scopes: ["operator"] }, "/scopes", 403],
     ] as const) {
       const answer = await admin.post("/v1/admin/certificates", { name: "n", scopes: ["read"], ...body });
       expect([answer.status, answer.body.errors?.[0]?.path], answer.text).toEqual([status, path]);
     }
+    const late = { name: "n", scopes: ["read"], expires_at: "2001-01-01T00:00:00Z" };
+    const answer = await admin.by(agentOf(orders)).post("/v1/admin/certificates", late);
+    expect([answer.status, answer.body.errors?.[0]?.path], answer.text).toEqual([400, "/expires_at"]);
     const { body } = await admin.get<{ data: Mapped[] }>("/v1/admin/certificates");
     expect(body.data).toHaveLength(1);
   });
@@ -383,7 +443,7 @@ describe("TLS", () => {
   test("where certificates are required, nobody connects without a good one", async () => {
     const { slug, admin } = await newTenant();
     const orders = await ca.issue("orders-7");
-    await map(admin, { fingerprint: orders.fingerprint });
+    await mapOwn(admin, orders);
     await by(orders, other).record(EVENT);
     const revoked = await ca.issue("revoked-2");
     await ca.revoke(revoked);

@@ -34,7 +34,10 @@ export function certificatesCommand(): Command {
       "after",
       `${SERVER_HELP}
 
+An administrator of a tenant maps the certificate that --client-cert shows; the operator any.
+
 Examples:
+  $ tallystick certificates create --name "orders service" --scopes write --service orders --client-cert orders.pem --client-key orders.key
   $ tallystick certificates create --tenant acme --name "orders service" --scopes write --service orders --certificate orders.pem
   $ tallystick certificates create --tenant acme --name "billing" --scopes write --san URI:spiffe://acme/billing
   $ tallystick certificates list --tenant acme
@@ -50,7 +53,10 @@ Examples:
     const { data } = await (await open(options)).request<{ data: ClientCertificate[] }>("GET", PATH);
     show(data, options, data);
   });
-  sub("create", "map a certificate to the tenant, by its file, its fingerprint, or a name that your CA gives")
+  sub(
+    "create",
+    "map a certificate to the tenant: the one that --client-cert shows, or by its file, its fingerprint, or a name that your CA gives",
+  )
     .requiredOption("--name <name>", "what it is for")
     .requiredOption("--scopes <list>", `what it may do, by commas: ${SCOPES.join(",")}`)
     .option("--certificate <file>", "the certificate in PEM; its fingerprint is kept")

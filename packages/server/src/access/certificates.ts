@@ -51,10 +51,10 @@ export class Certificates {
       throw new CredentialError("certificate_expired", detail);
     }
     const mappings = (await this.#recent.find(fingerprint, now, () => this.#lookUp(certificate))) ?? [];
-    const choice = chooseMapping(mappings);
+    const choice = chooseMapping(mappings, now);
     if (choice.kind === "unknown") {
       const detail =
-        "The client certificate is mapped to no tenant: an administrator does that at /v1/admin/certificates.";
+        "The client certificate is mapped to no tenant: an administrator who holds it, or the operator, does that at /v1/admin/certificates.";
       throw new CredentialError("certificate_unknown", detail);
     }
     if (choice.kind === "ambiguous") {
@@ -113,26 +113,23 @@ export class Certificates {
 }
 
 /**
- * Names are the operator's to map, fingerprints any administrator's. So within a tenant a fingerprint counts before a name, revoked
- * as well as live: it is about this very certificate. But no tenant draws another's certificate to itself by its fingerprint, nor
- * shuts it out: where a name is mapped, only fingerprints of the same tenant count.
+ * A fingerprint counts before a name, revoked as well as live: it is about this very certificate, and mapped by its holder or the
+ * operator. But a name is the operator's word: where one is mapped, fingerprints of other tenants do not count, so that who gets hold
+ * of a tenant's key cannot turn its events elsewhere. A name's mapping that has expired stands in nobody's way.
+ *
+ * @param now ms since the Unix epoch.
  */
-export function chooseMapping(mappings: readonly Mapping[]): Choice {
+export function chooseMapping(mappings: readonly Mapping[], now: number): Choice {
   const live = mappings.filter(({ revoked }) => !revoked);
-  const named = live.filter(({ by }) => by === "name");
+  const named = live.filter(({ by, expiresAtMs }) => by === "name" && expiresAtMs > now);
   const tenants = new Set(named.map(({ caller }) => caller.tenantId));
-  const mayCount = ({ caller }: Mapping) => tenants.size === 0 || tenants.has(caller.tenantId);
-  const own = live.find((mapping) => mapping.by === "fingerprint" && mayCount(mapping));
-  if (tenants.size <= 1) {
-    if (own !== undefined) return { kind: "mapped", mapping: own };
-    const revoked = mappings.find((mapping) => mapping.by === "fingerprint" && mapping.revoked && mayCount(mapping));
-    if (revoked !== undefined) return { kind: "revoked", mapping: revoked };
-  }
-  const [only, ...more] = named;
-  if (more.length > 0) return { kind: "ambiguous" };
-  if (only !== undefined) return { kind: "mapped", mapping: only };
-  const [revoked] = mappings;
-  return revoked === undefined ? { kind: "unknown" } : { kind: "revoked", mapping: revoked };
+  const exact = (among: readonly Mapping[]) =>
+    among.find(({ by, caller }) => by === "fingerprint" && (tenants.size === 0 || tenants.has(caller.tenantId)));
+  const own = exact(live) ?? exact(mappings);
+  if (own === undefined && named.length > 1) return { kind: "ambiguous" };
+  const mapping = own ?? named[0] ?? live[0] ?? mappings[0];
+  if (mapping === undefined) return { kind: "unknown" };
+  return { kind: mapping.revoked ? "revoked" : "mapped", mapping };
 }
 
 function iso(ms: number): string {

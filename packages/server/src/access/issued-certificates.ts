@@ -40,7 +40,7 @@ export interface NewCertificate {
   readonly expiresAt?: string | undefined;
 }
 
-/** Thrown where the identity is mapped already, or its fingerprint was once another tenant's. */
+/** Thrown where the identity is mapped already. */
 export class CertificateTakenError extends Error {
   override readonly name = "CertificateTakenError";
 }
@@ -73,24 +73,13 @@ export class IssuedCertificates {
 
   /**
    * Maps a certificate to the log's tenant.
-   * @param operator may map a fingerprint that was another tenant's, once that one has revoked it.
    * @throws {CertificateTakenError} @throws {import("../log/errors.ts").AppendError} where the entry cannot be recorded: nothing was
    *   mapped.
    */
-  async create(
-    log: TenantLog,
-    by: By,
-    certificate: NewCertificate,
-    { operator }: { readonly operator: boolean },
-  ): Promise<ClientCertificate> {
+  async create(log: TenantLog, by: By, certificate: NewCertificate): Promise<ClientCertificate> {
     const { fingerprint, san } = certificate.identity;
     const bytes = fingerprint === undefined ? null : Buffer.from(fingerprint, "hex");
     const { changed } = await makeChange(this.#sequencer, log, async (client, recordedAt) => {
-      const { rows: taken } = await client.query<{ taken: boolean }>(
-        "select tallystick.certificate_is_taken($1, $2, $3, $4) as taken",
-        [log.tenantId, bytes, san ?? null, !operator],
-      );
-      if (taken[0]!.taken) throw takenError(certificate.identity);
       let created: ClientCertificate;
       try {
         const { rows } = await client.query<ClientCertificate>(
@@ -110,7 +99,7 @@ export class IssuedCertificates {
         );
         created = rows[0]!;
       } catch (error) {
-        // Somebody has been faster, in a transaction that was not committed when this one looked.
+        // There is one: of any tenant, because a certificate stands for one caller.
         if ((error as { code?: unknown }).code === "23505") throw takenError(certificate.identity, error);
         throw error;
       }
@@ -171,8 +160,8 @@ export class IssuedCertificates {
   }
 }
 
-function takenError({ fingerprint, san }: CertificateIdentity, cause?: unknown): CertificateTakenError {
+function takenError({ fingerprint, san }: CertificateIdentity, cause: unknown): CertificateTakenError {
   const what = fingerprint === undefined ? `the name ${san}` : `the certificate ${fingerprint.slice(0, 16)}...`;
-  const detail = `${what} is mapped already, or was another tenant's: revoke that mapping, or ask the operator`;
+  const detail = `${what} is mapped already: revoke that mapping, or ask the operator`;
   return new CertificateTakenError(detail, { cause });
 }

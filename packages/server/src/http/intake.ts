@@ -175,14 +175,19 @@ async function verified(metrics: Metrics, signed: Signed, key: KnownKey | undefi
 }
 
 /** @throws {Problem} 403 where the tenant cannot be written to. */
-export function requireActive({ slug, status }: TenantLog): void {
-  if (slug === OPERATOR_TENANT) {
+export function requireActive(log: TenantLog): void {
+  if (log.slug === OPERATOR_TENANT) {
     throw new Problem(
       403,
       "forbidden",
       "The operator's log has the server's own entries only: write to another tenant.",
     );
   }
+  requireUnsuspended(log);
+}
+
+/** @throws {Problem} 403 where the tenant is suspended: the operator's own never is. */
+export function requireUnsuspended({ slug, status }: TenantLog): void {
   if (status === "active") return;
   const detail = `The tenant "${slug}" is ${status}: it can be read and not written to, until the operator reactivates it.`;
   throw new Problem(403, "forbidden", detail);

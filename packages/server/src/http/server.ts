@@ -240,7 +240,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     verifyRoutes(app, services);
     tenantRoutes(app, services);
     apiKeyRoutes(app, services);
-    certificateRoutes(app, services);
+    certificateRoutes(app, services, options);
     publisherKeyRoutes(app, services);
     metricsRoutes(app, services);
     healthRoutes(app, services);

@@ -1,12 +1,11 @@
 /**
  * GET/POST/DELETE /v1/admin/api-keys: the keys of the tenant that the request works on.
  */
-import { isReserved } from "@tallystick/core/event";
 import type { FastifyInstance } from "fastify";
 import type { Scope } from "../../access/scopes.ts";
-import { OPERATOR_TENANT } from "../../log/tenants.ts";
 import { jsonBody } from "../body.ts";
 import { expiryOf } from "../expiry.ts";
+import { requireGrantable } from "../grant.ts";
 import { Problem } from "../problem.ts";
 import { createApiKeySchema, listApiKeysSchema, revokeApiKeySchema } from "../schemas/api-keys.ts";
 import type { Services } from "../server.ts";
@@ -29,23 +28,8 @@ export function apiKeyRoutes(app: FastifyInstance, { issuedKeys }: Services): vo
 
   app.post("/v1/admin/api-keys", { schema: createApiKeySchema, config }, async (request, reply) => {
     const body = parseWith<Body>(createApiKeySchema.body, jsonBody(request));
-    if (body.service_id !== undefined && isReserved(body.service_id)) {
-      throw new Problem(
-        403,
-        "reserved-name",
-        'Services that begin with "tallystick" are the server\'s own: choose another name.',
-        {
-          errors: [{ path: "/service_id", message: "is reserved" }],
-        },
-      );
-    }
+    requireGrantable(request.access, body);
     const { log } = request.access;
-    if (body.scopes.includes("operator") && log.slug !== OPERATOR_TENANT) {
-      const detail = `Only a key of the tenant "${OPERATOR_TENANT}" can act across tenants: name that one by X-Tenant-Id.`;
-      throw new Problem(403, "forbidden", detail, {
-        errors: [{ path: "/scopes", message: `can contain "operator" in the tenant "${OPERATOR_TENANT}" only` }],
-      });
-    }
     const key = await issuedKeys.create(log, byOf(request), {
       name: body.name,
       scopes: body.scopes,

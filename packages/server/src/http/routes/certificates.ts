@@ -2,17 +2,18 @@
  * GET/POST/DELETE /v1/admin/certificates: the client certificates of the tenant that the request works on.
  */
 import { X509Certificate } from "node:crypto";
-import { isReserved } from "@tallystick/core/event";
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { parseFingerprint, parseName, presented } from "../../access/certificate.ts";
 import { type CertificateIdentity, CertificateTakenError } from "../../access/issued-certificates.ts";
 import type { Scope } from "../../access/scopes.ts";
-import { OPERATOR_TENANT } from "../../log/tenants.ts";
 import { jsonBody } from "../body.ts";
+import { clientCertificateOf } from "../client-certificate.ts";
 import { expiryOf } from "../expiry.ts";
+import { requireGrantable } from "../grant.ts";
 import { Problem } from "../problem.ts";
 import { createCertificateSchema, listCertificatesSchema, revokeCertificateSchema } from "../schemas/certificates.ts";
-import type { Services } from "../server.ts";
+import type { HttpOptions, Services } from "../server.ts";
+import type { TrustedProxies } from "../trusted-proxies.ts";
 import { parseWith } from "../validate.ts";
 import { byOf } from "../watched.ts";
 
@@ -28,30 +29,20 @@ interface Body {
   readonly expires_at?: string;
 }
 
-export function certificateRoutes(app: FastifyInstance, { issuedCertificates }: Services): void {
+export function certificateRoutes(
+  app: FastifyInstance,
+  { issuedCertificates }: Services,
+  { proxies }: Pick<HttpOptions, "proxies">,
+): void {
   app.get("/v1/admin/certificates", { schema: listCertificatesSchema, config }, async (request) => ({
     data: await issuedCertificates.list(request.access.log.tenantId),
   }));
 
   app.post("/v1/admin/certificates", { schema: createCertificateSchema, config }, async (request, reply) => {
     const body = parseWith<Body>(createCertificateSchema.body, jsonBody(request));
-    const { log, operator } = request.access;
-    if (body.service_id !== undefined && isReserved(body.service_id)) {
-      const detail = 'Services that begin with "tallystick" are the server\'s own: choose another name.';
-      throw new Problem(403, "reserved-name", detail, { errors: [{ path: "/service_id", message: "is reserved" }] });
-    }
-    if (body.scopes.includes("operator") && log.slug !== OPERATOR_TENANT) {
-      const detail = `Only a certificate of the tenant "${OPERATOR_TENANT}" can act across tenants: name that one by X-Tenant-Id.`;
-      throw new Problem(403, "forbidden", detail, {
-        errors: [{ path: "/scopes", message: `can contain "operator" in the tenant "${OPERATOR_TENANT}" only` }],
-      });
-    }
-    const identity = identityOf(body);
-    if (identity.san !== undefined && !operator) {
-      const detail =
-        "A subject alternative name is the operator's to map: map the certificate's fingerprint, or ask the operator.";
-      throw new Problem(403, "forbidden", detail, { errors: [{ path: "/san", message: "needs the operator" }] });
-    }
+    requireGrantable(request.access, body);
+    const { log } = request.access;
+    const identity = identityOf(request, body, proxies);
     const certificate = {
       name: body.name,
       identity,
@@ -60,14 +51,12 @@ export function certificateRoutes(app: FastifyInstance, { issuedCertificates }: 
       expiresAt: body.expires_at === undefined ? undefined : expiryOf(body.expires_at),
     };
     try {
-      const created = await issuedCertificates.create(log, byOf(request), certificate, { operator });
+      const created = await issuedCertificates.create(log, byOf(request), certificate);
       return await reply.code(201).header("location", `/v1/admin/certificates/${created.id}`).send(created);
     } catch (error) {
       if (!(error instanceof CertificateTakenError)) throw error;
-      const path =
-        body.san !== undefined ? "/san" : body.fingerprint !== undefined ? "/fingerprint" : "/certificate_pem";
       throw new Problem(409, "conflict", `Nothing was mapped: ${error.message}.`, {
-        errors: [{ path, message: "is mapped already" }],
+        errors: [{ path: `/${givenIn(body)[0] ?? "certificate_pem"}`, message: "is mapped already" }],
       });
     }
   });
@@ -80,29 +69,65 @@ export function certificateRoutes(app: FastifyInstance, { issuedCertificates }: 
   });
 }
 
-/** What a body says that the certificate is known by: exactly one of three. */
-function identityOf(body: Body): CertificateIdentity {
-  const given = (["certificate_pem", "fingerprint", "san"] as const).filter((name) => body[name] !== undefined);
-  if (given.length !== 1) {
-    throw new Problem(400, "invalid-request", "Give exactly one of certificate_pem, fingerprint and san.", {
-      errors: (given.length === 0 ? (["certificate_pem"] as const) : given).map((name) => ({
-        path: `/${name}`,
-        message: given.length === 0 ? "is missing, and so are fingerprint and san" : "is given beside another",
-      })),
+const IDENTITIES = ["certificate_pem", "fingerprint", "san"] as const;
+
+function givenIn(body: Body) {
+  return IDENTITIES.filter((name) => body[name] !== undefined);
+}
+
+/**
+ * What the certificate that is meant is known by: what the body says, or the request's own certificate where that says nothing. Who
+ * is not the operator must hold the certificate: it is no secret, and a tenant's administrator is a stranger to the other tenants.
+ */
+function identityOf(request: FastifyRequest, body: Body, proxies: TrustedProxies): CertificateIdentity {
+  const { operator } = request.access;
+  const given = givenIn(body);
+  if (given.length > 1) throw notOne(given.map((name) => ({ path: `/${name}`, message: "is given beside another" })));
+  const san = body.san === undefined ? undefined : sanOf(body.san);
+  if (san !== undefined) {
+    if (operator) return { san };
+    const detail =
+      "A subject alternative name is the operator's to map: map the certificate by a request with it, or ask the operator.";
+    throw new Problem(403, "forbidden", detail, { errors: [{ path: "/san", message: "needs the operator" }] });
+  }
+  const named = fingerprintIn(body);
+  if (named !== undefined && operator) return { fingerprint: named };
+  const own = clientCertificateOf(request, proxies)?.fingerprint;
+  if (named === undefined && own === undefined) {
+    const message = "is missing, and so are fingerprint, san and a client certificate of the request";
+    throw notOne([{ path: "/certificate_pem", message }]);
+  }
+  if (named !== undefined && named !== own) {
+    const detail =
+      "Only who holds a certificate maps it: send the request with that certificate (beside this credential), or ask the operator.";
+    throw new Problem(403, "forbidden", detail, {
+      errors: [{ path: `/${given[0]}`, message: "is not the certificate that the request came with" }],
     });
   }
-  if (body.certificate_pem !== undefined) return { fingerprint: fingerprintOf(body.certificate_pem) };
-  if (body.fingerprint !== undefined) {
-    const fingerprint = parseFingerprint(body.fingerprint);
-    if (fingerprint === undefined) throw wrong("/fingerprint", "must be SHA-256 in hex: 64 digits, colons allowed");
-    return { fingerprint };
-  }
-  const san = parseName(body.san!);
+  return { fingerprint: own! };
+}
+
+function notOne(errors: { path: string; message: string }[]): Problem {
+  const detail =
+    "Give one of certificate_pem, fingerprint and san, or none and send the request with the certificate that is meant.";
+  return new Problem(400, "invalid-request", detail, { errors });
+}
+
+function fingerprintIn(body: Body): string | undefined {
+  if (body.certificate_pem !== undefined) return fingerprintOf(body.certificate_pem);
+  if (body.fingerprint === undefined) return undefined;
+  const fingerprint = parseFingerprint(body.fingerprint);
+  if (fingerprint === undefined) throw wrong("/fingerprint", "must be SHA-256 in hex: 64 digits, colons allowed");
+  return fingerprint;
+}
+
+function sanOf(text: string): string {
+  const san = parseName(text);
   if (san === undefined) {
     throw wrong("/san", "must be URI:, DNS: or email: and a name in visible ASCII, such as DNS:orders.acme.example");
   }
   if (san.startsWith("DNS:*")) throw wrong("/san", "must be one name: wildcards are not expanded");
-  return { san };
+  return san;
 }
 
 function fingerprintOf(pem: string): string {

@@ -41,8 +41,8 @@ export const createCertificateSchema = {
   operationId: "createCertificate",
   summary: "Map a client certificate to the tenant",
   description:
-    "By exactly one of `certificate_pem`, `fingerprint` and `san`. A subject alternative name is the operator's to map, because the " +
-    "installation's CA gives it; a certificate that has several mapped names is refused.",
+    "By one of `certificate_pem`, `fingerprint` and `san`, or by none: then the certificate that the request comes with is meant. Any " +
+    "other, and every subject alternative name, is the operator's to map; a certificate that has several mapped names is refused.",
   tags: ["certificates"],
   querystring: { ...strict, properties: tenantParameter },
   body: {
