@@ -81,6 +81,26 @@ describe("tenants", () => {
     expect(stdout).toMatch(/^acme +active +Acme & Co/m);
   });
 
+  test("are limited, and shown with their limits", async () => {
+    const { id } = await json<{ id: string }>(["tenants", "create", "limited"]);
+    const limit = (...args: readonly string[]) => json(["tenants", "limit", "limited", ...args]);
+    expect(await limit("--requests", "60000", "--credential-requests", "0")).toMatchObject({
+      settings: { rate_limit_requests: 60_000, credential_rate_limit_requests: 0 },
+    });
+    expect((await cli(["tenants", "show", "limited"])).stdout).toMatch(/^limited +active +limited +60000 +no limit +/m);
+    expect(await limit("--requests", "5")).toMatchObject({
+      settings: { rate_limit_requests: 5, credential_rate_limit_requests: 0 },
+    });
+    expect(await limit("--default")).toMatchObject({ id, settings: {} });
+    expect((await cli(["tenants", "list"])).stdout).toMatch(/^limited +active +limited +default +default +/m);
+    for (const wrong of [[], ["--default", "--requests", "1"]]) {
+      const { code, stderr } = await cli(["tenants", "limit", "limited", ...wrong]);
+      expect([code, stderr]).toEqual([1, expect.stringContaining("say what the limit is: --requests")]);
+    }
+    const many = await cli(["tenants", "limit", "limited", "--requests", "many"]);
+    expect([many.code, many.stderr]).toEqual([2, expect.stringContaining("a whole number from 0")]);
+  });
+
   test("what the server refuses is told in its words, with 1", async () => {
     const { code, stderr } = await cli(["tenants", "show", "nobody"]);
     expect(code).toBe(1);

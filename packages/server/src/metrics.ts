@@ -2,6 +2,7 @@
  * What the server counts, in Prometheus' text format at /metrics.
  */
 import { Counter, collectDefaultMetrics, Histogram, Registry } from "prom-client";
+import type { LimitName } from "./limits/rate-limits.ts";
 
 /** Services come from clients: those beyond this many are counted together, so that none of them fills our memory, or Prometheus'. */
 const MAX_SERVICES = 500;
@@ -12,6 +13,7 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #received: Counter<"service">;
   readonly #rejected: Counter<"reason">;
+  readonly #limited: Counter<"limit">;
   readonly #verification: Histogram;
   readonly #services = new Set<string>();
 
@@ -27,6 +29,12 @@ export class Metrics {
       name: "audit_events_rejected_total",
       help: "Events and requests with events that were refused, by problem",
       labelNames: ["reason"],
+      registers,
+    });
+    this.#limited = new Counter({
+      name: "audit_requests_limited_total",
+      help: "Requests that were answered 429, by limit: tenant, credential, refused_credentials",
+      labelNames: ["limit"],
       registers,
     });
     this.#verification = new Histogram({
@@ -48,6 +56,11 @@ export class Metrics {
   /** Counts a refused event, or a request that was refused as a whole. `reason` is one of a fixed set. */
   rejected(reason: string): void {
     this.#rejected.inc({ reason });
+  }
+
+  /** Counts a request that a limit has refused. */
+  limited(limit: LimitName | "refused_credentials"): void {
+    this.#limited.inc({ limit });
   }
 
   signatureVerified(seconds: number): void {

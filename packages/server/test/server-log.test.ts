@@ -1,5 +1,8 @@
 /** What the server's own log is told: once, and by nothing that a client could repeat at will. */
+import type { FastifyBaseLogger, FastifyRequest } from "fastify";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Limited } from "../src/http/limited.ts";
+import { Problem as ServerProblem } from "../src/http/problem.ts";
 import type { Problem } from "../src/testing/api.ts";
 import { AUDIENCE, ISSUER, newSigningKey, TestIssuer } from "../src/testing/issuer.ts";
 import { TestDatabase } from "../src/testing/log.ts";
@@ -59,5 +62,57 @@ describe("a refusal", () => {
     expect(server.said).not.toContain("a commit failed");
     expect(errorsOf(server)).toEqual([]);
     await server.stop();
+  });
+});
+
+describe("a limit that is reached", () => {
+  test("is told of once a minute for each tenant, with its name and how to raise it, and counted", async () => {
+    const server = await serve({ REFUSED_CREDENTIALS_LIMIT: "2" });
+    const { slug } = await database.tenant();
+    const made = await server.operator.post<{ secret: string }>(
+      "/v1/admin/api-keys",
+      { name: "n", scopes: ["read"] },
+      { "x-tenant-id": slug },
+    );
+    const api = server.api.as({ authorization: `Bearer ${made.body.secret}` });
+    const ask = async (count: number) => {
+      const answers = Array.from({ length: count }, async () => (await api.get("/v1/logs")).status);
+      return (await Promise.all(answers)).filter((status) => status === 429).length;
+    };
+    const limit = (settings: object) => server.operator.patch(`/v1/tenants/${slug}`, { settings });
+    await limit({ rate_limit_requests: 1 });
+    const refused = await ask(5);
+    expect(refused).toBe(4);
+    const command = `tallystick tenants limit ${slug} --requests 2`;
+    expect(timesSaid(server, command)).toBe(1);
+    expect(server.said).toContain(`requests of tenant ${slug} are answered 429: 1 a minute`);
+
+    await limit({ rate_limit_requests: 100, credential_rate_limit_requests: 1 });
+    const refusedOne = await ask(5);
+    expect(refusedOne).toBeGreaterThan(2);
+    expect(timesSaid(server, `tallystick tenants limit ${slug} --credential-requests 2`)).toBe(1);
+    expect(timesSaid(server, command)).toBe(1);
+
+    for (let i = 0; i < 5; i++) await server.api.as({ "x-api-key": `guess-${i}` }).get("/v1/logs");
+    expect(timesSaid(server, "REFUSED_CREDENTIALS_LIMIT")).toBe(1);
+    const lines = (await server.api.get("/metrics")).text.split("\n");
+    expect(lines).toContain(`audit_requests_limited_total{limit="tenant"} ${refused}`);
+    expect(lines).toContain(`audit_requests_limited_total{limit="credential"} ${refusedOne}`);
+    expect(lines).toContain('audit_requests_limited_total{limit="refused_credentials"} 3');
+    expect(errorsOf(server)).toEqual([]);
+    await server.stop();
+  });
+
+  test("is told of again after a minute", () => {
+    const said: string[] = [];
+    let now = 0;
+    const limited = new Limited({
+      metrics: { limited: () => {} },
+      logger: { warn: (_facts: object, message: string) => said.push(message) } as unknown as FastifyBaseLogger,
+      now: () => now,
+    });
+    const problem = new ServerProblem(429, "too-many-requests", "x", { reason: "refused_too_often" });
+    for (now = 0; now < 150_000; now += 1_000) limited.note({ ip: "192.0.2.1" } as FastifyRequest, problem);
+    expect(said.length).toBe(3);
   });
 });

@@ -37,14 +37,15 @@ function standingOf({ name, bucket }: Limit): string {
   return `"${name}";r=${Math.max(0, Math.floor(level))};t=${secondsUntilFull}`;
 }
 
-function tooMany({ limit: { name, bucket } }: RateLimitError): Problem {
+function tooMany(error: RateLimitError): Problem {
+  const { name, bucket } = error.limit;
   const whose = name === "tenant" ? "The tenant's credentials together" : "This credential";
   const setting = name === "tenant" ? "rate_limit_requests" : "credential_rate_limit_requests";
   return new Problem(
     429,
     "too-many-requests",
     `${whose} may send ${bucket.limit} requests a minute, each event of a bulk request counted: wait as Retry-After says, or ask the operator to raise "${setting}" of the tenant.`,
-    { retryAfterSeconds: bucket.secondsUntilOpen },
+    { retryAfterSeconds: bucket.secondsUntilOpen, cause: error },
   );
 }
 

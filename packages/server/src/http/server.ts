@@ -31,6 +31,7 @@ import type { Watch } from "../watch/watch.ts";
 import type { Access, Gate, RequiredScope } from "./access.ts";
 import { allowOrigins } from "./cors.ts";
 import { discardRest } from "./large-bodies.ts";
+import { Limited } from "./limited.ts";
 import { answerMalformed, malformedAnswer } from "./malformed.ts";
 import { nothingThere } from "./nothing-there.ts";
 import { documentApi } from "./openapi.ts";
@@ -210,9 +211,11 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     response.writeHead(417, head).end(body);
   });
 
+  const limited = new Limited({ metrics: services.metrics, logger: app.log });
   app.setErrorHandler((error, request, reply) => {
     const problem = isGone(error, request) ? gone(error) : problemOf(error);
     noteDenial(services.watch, request, problem);
+    limited.note(request, problem);
     if (request.routeOptions.config.records) services.metrics.rejected(problem.reason ?? problem.problem);
     if (problem.reason === "signature_wrong") {
       request.log.warn({ request_id: request.id, errors: problem.errors }, "a publisher's signature does not verify");
