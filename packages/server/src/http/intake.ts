@@ -17,11 +17,9 @@ import type { Metrics } from "../metrics.ts";
 import type { KnownKey, Publishers, TenantPublishers } from "../publisher/publishers.ts";
 import { isSignature } from "../publisher/signature-check.ts";
 import type { Access, Gate } from "./access.ts";
-import { Problem, publisherKeyProblem, signatureRequired } from "./problem.ts";
+import { MAX_ERRORS, Problem, publisherKeyProblem, signatureRequired } from "./problem.ts";
 
 const MAX_KEY_BYTES = 128;
-/** Places that an answer names. */
-const MAX_ERRORS = 100;
 const DEFAULT_SERVICE = "default";
 
 /** An event that is ready, and the log that it is for. */

@@ -22,6 +22,11 @@ export interface FieldError {
   readonly message: string;
 }
 
+/** Places that an answer names. */
+export const MAX_ERRORS = 100;
+/** Characters of a place: what a client sent as a name comes back in it. */
+const MAX_PATH = 1_024;
+
 export interface ProblemOptions {
   readonly errors?: readonly FieldError[] | undefined;
   readonly retryAfterSeconds?: number;
@@ -107,8 +112,16 @@ export function problemBody(problem: Problem): ProblemBody {
     title: problem.problem.replaceAll("-", " ").replace(/^./, (letter) => letter.toUpperCase()),
     status: problem.status,
     detail: problem.message,
-    ...(problem.errors !== undefined && { errors: problem.errors }),
+    ...(problem.errors !== undefined && { errors: bounded(problem.errors) }),
   };
+}
+
+/** So much of what is wrong as an answer tells: it does not grow with what was sent. */
+function bounded(errors: readonly FieldError[]): readonly FieldError[] {
+  return errors.slice(0, MAX_ERRORS).map(({ path, message }) => ({
+    path: path.length <= MAX_PATH ? path : `${path.slice(0, MAX_PATH).toWellFormed()}…`,
+    message,
+  }));
 }
 
 const APPEND_PROBLEMS: Record<AppendErrorCode, [number, ProblemName, number?]> = {
@@ -225,7 +238,7 @@ function frameworkProblem(error: FastifyError): Problem {
       return new Problem(
         413,
         "too-large",
-        "The body is larger than this route takes: 1 MiB for one event, 16 MiB for bulk.",
+        "The body is larger than this route takes: 1 MiB for one event, 16 MiB for bulk, 128 KiB for anything else.",
       );
     case "FST_ERR_CTP_INVALID_CONTENT_LENGTH":
       return new Problem(400, "invalid-request", "The body's size is not its Content-Length.");

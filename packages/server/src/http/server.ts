@@ -122,6 +122,8 @@ export interface HttpLimits extends ConnectionLimits, SheddingOptions {
   readonly maxHeaderBytes: number;
 }
 
+/** Of routes that do not say otherwise: a body of theirs is read and checked at one go. */
+const MAX_BODY_BYTES = 128 * 1024;
 const MAX_REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
 /** The server, ready to listen. */
@@ -131,6 +133,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     ...(options.logger === false ? { logger: false } : { loggerInstance: options.logger }),
     // A line a request costs more than the request; errors are logged below.
     logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: MAX_BODY_BYTES,
     requestTimeout: options.requestTimeoutMs,
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     // Node looks for late requests only now and then, every 30 s unless told.

@@ -6,9 +6,11 @@ import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
 import formats from "ajv-formats";
 import { type FieldError, Problem } from "./problem.ts";
 
-const ajv = new Ajv({ allErrors: true, strict: false, allowUnionTypes: true });
-formats.default(ajv);
-const compiled = new WeakMap<object, ValidateFunction>();
+/** Of a value with more parts than these only the first error is looked for: each costs time, memory and room in the answer. */
+const MAX_PARTS = 1_000;
+
+const first = checkerWith({ allErrors: false });
+const all = checkerWith({ allErrors: true });
 
 /**
  * Refuses U+0000, which PostgreSQL's text cannot hold, in every parameter of path and query.
@@ -31,8 +33,10 @@ export function validatorFor({
   httpPart?: string | undefined;
 }): (data: unknown) => boolean | { error: Problem } {
   if (httpPart === "body") return () => true;
-  const validate = compile(schema);
-  return (data) => (validate(data) ? true : { error: refusal(validate.errors ?? [], false) });
+  return (data) => {
+    const problems = problemsOf(schema, data);
+    return problems.length === 0 ? true : { error: refusal(problems, false) };
+  };
 }
 
 /**
@@ -40,18 +44,40 @@ export function validatorFor({
  * @throws {Problem} 400 that names each field.
  */
 export function parseWith<T>(schema: object, body: JsonValue): T {
-  const validate = compile(schema);
-  if (!validate(body)) throw refusal(validate.errors ?? [], true);
+  const problems = problemsOf(schema, body);
+  if (problems.length > 0) throw refusal(problems, true);
   return body as T;
 }
 
-function compile(schema: object): ValidateFunction {
-  let validate = compiled.get(schema);
-  if (validate === undefined) {
-    validate = ajv.compile(schema);
-    compiled.set(schema, validate);
+/** What is wrong with a value: everything in a small one, in a large one the first that is found. */
+function problemsOf(schema: object, value: unknown): readonly ErrorObject[] {
+  const problems = first(schema, value);
+  return problems.length > 0 && partsOf(value, MAX_PARTS) < MAX_PARTS ? all(schema, value) : problems;
+}
+
+function checkerWith(options: { allErrors: boolean }): (schema: object, value: unknown) => readonly ErrorObject[] {
+  const ajv = new Ajv({ ...options, strict: false, allowUnionTypes: true });
+  formats.default(ajv);
+  const compiled = new WeakMap<object, ValidateFunction>();
+  return (schema, value) => {
+    let validate = compiled.get(schema);
+    if (validate === undefined) {
+      validate = ajv.compile(schema);
+      compiled.set(schema, validate);
+    }
+    return validate(value) ? [] : (validate.errors ?? []);
+  };
+}
+
+/** How many values there are in a value, itself counted; no more than `enough` are looked at. */
+function partsOf(value: unknown, enough: number): number {
+  if (typeof value !== "object" || value === null) return 1;
+  let parts = 1;
+  for (const name in value) {
+    parts += partsOf((value as Record<string, unknown>)[name], enough - parts);
+    if (parts >= enough) return enough;
   }
-  return validate;
+  return parts;
 }
 
 /** `pointers`: paths of a body are JSON pointers, those of parameters are names. */

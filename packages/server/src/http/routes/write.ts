@@ -26,6 +26,10 @@ const JSON_TYPE = "application/json; charset=utf-8";
 /** A bulk request is read in slices of about a millisecond, so that commits and other requests go on between them. */
 const SLICE_EVENTS = 50;
 
+/** Places that the refusals of a bulk request name together before each names only one, and that one refusal names at most. */
+const MAX_BULK_ERRORS = 1_000;
+const MAX_ITEM_ERRORS = 10;
+
 /** A bulk request's events, and the results (JSON) of those that were refused, with a hole for each that is ready. */
 interface Bulk {
   /** Where in the body the events are. */
@@ -84,7 +88,7 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
         if (results[index] !== undefined) continue;
         const recorded = outcome[next++]!;
         if (recorded instanceof AppendError) {
-          results[index] = refused(request, itemProblem(recorded, `${at}/${index}`));
+          results[index] = refused(request, itemProblem(recorded, `${at}/${index}`), MAX_ITEM_ERRORS);
         } else {
           results[index] = entryHead(recorded, receipts[nextReceipt++]);
           metrics.received(prepared[next - 1]!.serviceId);
@@ -103,6 +107,7 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
     const prepared: PreparedEvent[] = [];
     const results: Bulk["results"] = [];
     let log: TenantLog | undefined;
+    let errors = 0;
     for (let start = 0; start < items.length; start += SLICE_EVENTS) {
       if (start > 0) await turn();
       // Those of a slice are begun together: their signatures are verified side by side.
@@ -119,7 +124,9 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
         } catch (error) {
           const problem = itemProblem(error, `${at}/${index}`);
           if (!partial || problem.status >= 500) throw problem;
-          results.push(refused(request, problem));
+          const most = errors < MAX_BULK_ERRORS ? MAX_ITEM_ERRORS : 1;
+          errors += Math.min(problem.errors?.length ?? 0, most);
+          results.push(refused(request, problem, most));
         }
       }
     }
@@ -136,11 +143,12 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
     }
   }
 
-  /** The result of an event that is refused while others of its request are not. */
-  function refused(request: FastifyRequest, problem: Problem): string {
+  /** The result of an event that is refused while others of its request are not; it names at most so many errors. */
+  function refused(request: FastifyRequest, problem: Problem, mostErrors: number): string {
     noteDenial(services.watch, request, problem);
     metrics.rejected(problem.reason ?? problem.problem);
-    return JSON.stringify(problemBody(problem));
+    const { errors, ...body } = problemBody(problem);
+    return JSON.stringify(errors === undefined ? body : { ...body, errors: errors.slice(0, mostErrors) });
   }
 }
 

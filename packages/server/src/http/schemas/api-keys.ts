@@ -7,6 +7,7 @@ import { listOf, problems, strict, tenantParameter, time, uuid } from "./shared.
 const scopes = {
   type: "array",
   minItems: 1,
+  maxItems: SCOPES.length,
   uniqueItems: true,
   items: { type: "string", enum: SCOPES },
 } as const;
