@@ -2,7 +2,7 @@ import { MAX_LEAF_BYTES } from "@tallystick/core/leaf";
 import { expect, test } from "vitest";
 import { prepareSystemEvent, WATCH_SERVICE } from "../src/log/system.ts";
 import type { TenantLog } from "../src/log/tenants.ts";
-import { MAX_GROUPS, Reads } from "../src/watch/reads.ts";
+import { MAX_GROUPS, MAX_GROUPS_OF_TENANT, Reads } from "../src/watch/reads.ts";
 
 const log: TenantLog = {
   ...{ tenantId: "0190-t", slug: "acme", status: "active", settings: {}, logId: 1, name: "test/acme" },
@@ -31,15 +31,34 @@ test("Reads tell a bounded number of filters apart, and count each read", () => 
   expect(prepareSystemEvent(log, event, WATCH_SERVICE).leafBytes).toBeLessThan(MAX_LEAF_BYTES);
 });
 
-test("Reads tell a bounded number of credentials apart, and say when there is no room", () => {
+test("Reads tell a bounded number of credentials of a tenant apart, and say when there is no room", () => {
   const reads = new Reads();
-  for (let i = 0; i < MAX_GROUPS; i++) {
-    expect(reads.full).toBe(false);
+  for (let i = 0; i < MAX_GROUPS_OF_TENANT; i++) {
+    expect(reads.full(log.tenantId)).toBe(false);
     expect(reads.add({ log, by: by(`${i}`), asked: {}, entries: 0 }, i)).toBe(true);
   }
-  expect(reads.full).toBe(true);
+  expect(reads.full(log.tenantId)).toBe(true);
   expect(reads.add({ log, by: by("one more"), asked: {}, entries: 0 }, 0)).toBe(false);
   expect(reads.add({ log, by: by("0"), asked: {}, entries: 0 }, 0)).toBe(true);
+  // Others' reads are counted all the same, up to a bound of all.
+  const other = (i: number) => ({ ...log, tenantId: `other-${i}` });
+  for (let i = MAX_GROUPS_OF_TENANT; i < MAX_GROUPS; i++) {
+    expect(reads.add({ log: other(i), by: by("a"), asked: {}, entries: 0 }, 0)).toBe(true);
+  }
+  expect(reads.add({ log: other(MAX_GROUPS), by: by("a"), asked: {}, entries: 0 }, 0)).toBe(false);
   expect(reads.take()).toHaveLength(MAX_GROUPS);
-  expect(reads.full).toBe(false);
+  expect(reads.full(log.tenantId)).toBe(false);
+});
+
+test("Reads keep no value that looks like a credential", () => {
+  const reads = new Reads();
+  const secret = `tally_${"ab".repeat(20)}`;
+  reads.add(
+    { log, by: by("a"), asked: { actor_id: secret, correlation_id: "eyJhbGciOiJFZERTQSJ9.e30.c2ln" }, entries: 0 },
+    0,
+  );
+  const [{ event }] = reads.take() as [ReturnType<Reads["take"]>[number]];
+  expect(event.metadata!.filters).toEqual([
+    { filter: { actor_id: "tally_********", correlation_id: "********" }, reads: 1, entries: 0 },
+  ]);
 });

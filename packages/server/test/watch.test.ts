@@ -227,7 +227,8 @@ describe("exports", () => {
     const { slug, by } = await newTenant();
     const key = await newKey(slug, ["export"]);
     await by.record({ ...event(), ip: "192.0.2.7" });
-    expect((await key.api.send("HEAD", EXPORT)).status).toBe(200); // sends no entry
+    // Neither sends an entry.
+    expect((await key.api.send("HEAD", EXPORT)).status).toBe(200);
     expect((await key.api.get(`${EXPORT}&actor_id=nobody`)).status).toBe(404);
     const file = await key.api.get(`${EXPORT}&actor_id=alice&ip=192.0.2.7`, { "x-request-id": "why-1" });
     expect(file.status, file.text).toBe(200);
@@ -340,6 +341,54 @@ describe("reads", () => {
     expect(await entries(by, "tallystick.log.read")).toMatchObject([
       { actor: { id: "alice" }, metadata: { reads: 2, entries: 4, filters: [{ filter: {}, reads: 2, entries: 4 }] } },
     ]);
+  });
+
+  test("are exports too that send no entry, and tell whether there is one", async () => {
+    const { slug, by } = await newTenant();
+    const key = await newKey(slug, ["export"]);
+    await by.record(event());
+    const own = await startTestServer({ ...databaseSettings(db), RECORD_READS: "true" });
+    const asks = own.api.as(key.api.headers);
+    const path = "/v1/logs/export?format=evidence";
+    expect((await asks.send("HEAD", `${path}&actor_id=alice`)).status).toBe(200);
+    for (const method of ["GET", "HEAD"]) expect((await asks.send(method, `${path}&actor_id=nobody`)).status).toBe(404);
+    expect(await own.stop()).toBe(0);
+    expect(await entries(by, "tallystick.log.exported")).toEqual([]);
+    expect(await entries(by, "tallystick.log.read")).toMatchObject([
+      {
+        actor: { id: key.id },
+        metadata: {
+          filters: [
+            { filter: { actor_id: "alice", export: "evidence" }, reads: 1, entries: 0 },
+            { filter: { actor_id: "nobody", export: "evidence" }, reads: 2, entries: 0 },
+          ],
+        },
+      },
+    ]);
+  });
+
+  test("are recorded beside one that is too large for an entry", async () => {
+    const { slug, by } = await newTenant();
+    const log = (await db.tenants.find(slug))!;
+    const failures: string[] = [];
+    const watch = new Watch({
+      ...{ sequencer: testSequencer(db.database), tenants: db.tenants, recordReads: true },
+      intervalMs: 3_600_000,
+      onError: (_, what) => failures.push(what),
+    });
+    for (const id of ["a", "b", "c", "d", "e"]) {
+      const actor = { id, ...(id === "d" && { attributes: { long: "x".repeat(70_000) } }) };
+      const read = { by: { actor, credential: { kind: "jwt", id } as const, ip: undefined }, asked: {}, entries: 2 };
+      watch.read({ log, ...read });
+    }
+    await watch.stop();
+    expect((await entries(by, "tallystick.log.read")).map(({ actor }) => (actor as { id: string }).id)).toEqual([
+      "a",
+      "b",
+      "c",
+      "e",
+    ]);
+    expect(failures).toEqual(["tallystick.log.read"]);
   });
 });
 

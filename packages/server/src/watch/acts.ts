@@ -5,6 +5,7 @@ import type { JsonObject } from "@tallystick/core/json";
 import { type By, byWhom } from "../access/by.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import type { SystemEvent } from "../log/system.ts";
+import { withoutSecrets } from "../redaction.ts";
 import type { VerifyReport } from "../verify/report.ts";
 
 /** Parameters of a search, as the client sent them. */
@@ -51,7 +52,7 @@ export function verifiedEvent(
       size,
       root,
       checked,
-      ...(serviceId !== undefined && { service_id: serviceId }),
+      ...(serviceId !== undefined && { service_id: withoutSecrets(serviceId) }),
       ...(!ok && { problems: problems.length, kinds }),
     },
   };
@@ -60,12 +61,12 @@ export function verifiedEvent(
 /** Parameters whose value may be personal: an entry is never deleted, so it says that they were given and not what they were. */
 const PERSONAL: ReadonlySet<string> = new Set(["ip", "q", "search_text"]);
 
-/** What an entry keeps of the parameters of a search, in the order of their names. */
+/** What an entry keeps of the parameters of a search, in the order of their names: no value that looks like a credential. */
 export function keptFilter(asked: Asked): JsonObject {
   const given = Object.entries(asked).filter((entry): entry is [string, string] => entry[1] !== undefined);
   return Object.fromEntries(
     given
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([name, value]) => [name, PERSONAL.has(name) ? "(not kept)" : value]),
+      .map(([name, value]) => [name, PERSONAL.has(name) ? "(not kept)" : withoutSecrets(value)]),
   );
 }

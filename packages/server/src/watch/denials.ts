@@ -33,12 +33,23 @@ interface Group {
   readonly http: Denial["http"];
 }
 
-/** Entries of one interval; the rest are told of together, one entry a reason. */
-const MAX_GROUPS = 100;
+/**
+ * Sources that are told apart in one interval; the rest are told of together, one entry a reason. Each of the 18 reasons has places
+ * of its own, so that who comes from many addresses with nothing at all does not hide who tries something else from one: 100 entries,
+ * or a few more.
+ */
+const SHARED_GROUPS = 30;
+const OWN_GROUPS = 3;
+/** Of the reason that matters most. */
+const OWN_GROUPS_OF: Readonly<Record<string, number>> = { admin_token_wrong: 19 };
 const MAX_CREDENTIALS = 16;
 
 export class Denials {
   #groups = new Map<string, Group>();
+  /** By reason, how many sources are told apart. */
+  #sources = new Map<string, number>();
+  /** How many of them are beyond their reason's own places. */
+  #shared = 0;
 
   /** @param atMs ms since the Unix epoch. */
   add({ reason, ip, credential, http }: Denial, atMs: number): void {
@@ -53,20 +64,19 @@ export class Denials {
     });
   }
 
-  /** What has been counted since the last time, and how to count it again where it could not be told of. */
-  take(): { readonly events: readonly SystemEvent[]; readonly putBack: () => void } {
+  /** What has been counted since the last time, an event for each reason and source, each with how to count it again. */
+  take(): readonly { readonly event: SystemEvent; readonly putBack: () => void }[] {
     const groups = [...this.#groups.values()];
     this.#groups = new Map();
-    const putBack = () => {
-      for (const group of groups) this.#merge(group);
-    };
-    return { events: groups.map(eventOf), putBack };
+    this.#sources = new Map();
+    this.#shared = 0;
+    return groups.map((group) => ({ event: eventOf(group), putBack: () => this.#merge(group) }));
   }
 
   #merge(group: Group): void {
     const own = keyOf(group);
-    const key =
-      this.#groups.has(own) || this.#groups.size < MAX_GROUPS ? own : keyOf({ reason: group.reason, source: "others" });
+    const hasPlace = group.source === "others" || this.#groups.has(own) || this.#takePlace(group.reason);
+    const key = hasPlace ? own : keyOf({ reason: group.reason, source: "others" });
     const known = this.#groups.get(key);
     if (known === undefined) {
       this.#groups.set(key, key === own ? group : { ...group, source: "others" });
@@ -80,6 +90,17 @@ export class Denials {
       lastMs: Math.max(known.lastMs, group.lastMs),
       http: group.lastMs >= known.lastMs ? group.http : known.http,
     });
+  }
+
+  /** Whether there is a place for one more source of this reason. */
+  #takePlace(reason: string): boolean {
+    const taken = this.#sources.get(reason) ?? 0;
+    if (taken >= (OWN_GROUPS_OF[reason] ?? OWN_GROUPS)) {
+      if (this.#shared >= SHARED_GROUPS) return false;
+      this.#shared++;
+    }
+    this.#sources.set(reason, taken + 1);
+    return true;
   }
 }
 

@@ -41,16 +41,19 @@ interface Group {
 /** What one entry tells apart: with it, an entry stays well below the size that a leaf may have. */
 const MAX_FILTERS = 50;
 const MAX_FILTER_BYTES = 16 * 1_024;
-/** Credentials and logs that are told apart between two times of recording. */
-export const MAX_GROUPS = 2_000;
+/** Credentials and logs that are told apart between two times of recording: of one tenant, so that none crowds out others, and of all. */
+export const MAX_GROUPS_OF_TENANT = 500;
+export const MAX_GROUPS = 4_000;
 const NONE: Count = { reads: 0, entries: 0 };
 
 export class Reads {
   #groups = new Map<string, Group>();
+  /** How many groups are whose. */
+  #ofTenants = new Map<string, number>();
 
-  /** Whether there is room for no more credentials: time to record. */
-  get full(): boolean {
-    return this.#groups.size >= MAX_GROUPS;
+  /** Whether there is room for no more credentials of this tenant: time to record. */
+  full(tenantId: string): boolean {
+    return this.#groups.size >= MAX_GROUPS || (this.#ofTenants.get(tenantId) ?? 0) >= MAX_GROUPS_OF_TENANT;
   }
 
   /**
@@ -70,6 +73,7 @@ export class Reads {
   take(): readonly { readonly tenantId: string; readonly event: SystemEvent; readonly putBack: () => void }[] {
     const groups = [...this.#groups.values()];
     this.#groups = new Map();
+    this.#ofTenants = new Map();
     return groups.map((group) => ({
       tenantId: group.log.tenantId,
       event: eventOf(group),
@@ -80,7 +84,11 @@ export class Reads {
   #merge(group: Group): boolean {
     const key = keyOf(group);
     const known = this.#groups.get(key);
-    if (known === undefined && this.full) return false;
+    if (known === undefined) {
+      const { tenantId } = group.log;
+      if (this.full(tenantId)) return false;
+      this.#ofTenants.set(tenantId, (this.#ofTenants.get(tenantId) ?? 0) + 1);
+    }
     this.#groups.set(key, known === undefined ? bounded(group, group.filters) : together(known, group));
     return true;
   }

@@ -28,6 +28,12 @@ const MAX_AT_A_TIME = 20;
 /** Results of verifications that are kept until they can be recorded. */
 const MAX_WAITING = 1_000;
 
+/** An event, and how to gather it again where it cannot be recorded. */
+interface Gathered {
+  readonly event: SystemEvent;
+  readonly putBack: () => void;
+}
+
 export class Watch {
   readonly #options: WatchOptions;
   readonly #now: () => number;
@@ -59,7 +65,7 @@ export class Watch {
   read(read: Read): void {
     if (!this.#options.recordReads) return;
     if (!this.#reads.add(read, this.#now())) this.#uncounted++;
-    if (this.#reads.full && !this.#early) {
+    if (!this.#early && this.#reads.full(read.log.tenantId)) {
       this.#early = true;
       void this.flush();
     }
@@ -110,35 +116,35 @@ export class Watch {
       );
       this.#uncounted = 0;
     }
-    await this.#try(denials.events, denials.putBack, async (events) => {
+    await this.#try(denials, async (events) => {
       const operator = await this.#options.tenants.operatorLog();
       await recordEvents(this.#options, operator.tenantId, events);
     });
-    const ofTenants = [...Map.groupBy(gathered, ({ tenantId }) => tenantId)].map(([tenantId, some]) => {
-      const putBack = () => {
-        for (const one of some) one.putBack();
-      };
-      const record = (events: readonly SystemEvent[]) => recordEvents(this.#options, tenantId, events);
-      return { events: some.map(({ event }) => event), putBack, record };
-    });
+    const ofTenants = [...Map.groupBy(gathered, ({ tenantId }) => tenantId)];
     // Some at a time: what can wait a minute must not fill the queue of what cannot.
     for (let next = 0; next < ofTenants.length; next += MAX_AT_A_TIME) {
       const some = ofTenants.slice(next, next + MAX_AT_A_TIME);
-      await Promise.all(some.map(({ events, putBack, record }) => this.#try(events, putBack, record)));
+      await Promise.all(
+        some.map(([tenantId, own]) => this.#try(own, (events) => recordEvents(this.#options, tenantId, events))),
+      );
     }
   }
 
-  async #try(
-    events: readonly SystemEvent[],
-    putBack: () => void,
-    record: (events: readonly SystemEvent[]) => Promise<void>,
-  ): Promise<void> {
-    if (events.length === 0) return;
+  async #try(gathered: readonly Gathered[], record: (events: readonly SystemEvent[]) => Promise<void>): Promise<void> {
+    if (gathered.length === 0) return;
     try {
-      await record(events);
+      await record(gathered.map(({ event }) => event));
     } catch (error) {
-      if (!(error instanceof LeafTooLargeError)) putBack(); // that one would be so for ever
-      this.#options.onError(error, [...new Set(events.map(({ action }) => action))].join(", "));
+      if (error instanceof LeafTooLargeError && gathered.length > 1) {
+        // Nothing of them is recorded: all but the one that is too large can be.
+        const half = gathered.length >> 1;
+        await this.#try(gathered.slice(0, half), record);
+        await this.#try(gathered.slice(half), record);
+        return;
+      }
+      // One that is too large would be so for ever.
+      if (!(error instanceof LeafTooLargeError)) for (const one of gathered) one.putBack();
+      this.#options.onError(error, [...new Set(gathered.map(({ event }) => event.action))].join(", "));
     }
   }
 }

@@ -52,7 +52,12 @@ export function exportRoutes(app: FastifyInstance, services: Services): void {
       createdAt: new Date().toISOString().replace("Z", "000Z"),
       generator: `tallystick ${version}`,
     };
+    const asked = { ...parameters, log: slug, from_seq, to_seq };
     const pieces = from < to ? await evidence.open(plan) : undefined;
+    if (pieces === undefined || request.method === "HEAD") {
+      // It sends no entry, but says whether there is one.
+      services.watch.read({ log, by: byOf(request), asked: { ...asked, export: format }, entries: 0 });
+    }
     if (pieces === undefined) {
       throw new Problem(
         404,
@@ -71,7 +76,7 @@ export function exportRoutes(app: FastifyInstance, services: Services): void {
     try {
       await services.watch.exported(log, byOf(request), {
         format,
-        asked: { ...parameters, log: slug, from_seq, to_seq },
+        asked,
         ...{ from, to, treeSize: checkpoint.size },
       });
     } catch (error) {
