@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Tenant } from "../src/log/tenants.ts";
-import { Api, type Head, type ListedEntry } from "../src/testing/api.ts";
+import { Api, type Head, type ListedEntry, type Problem } from "../src/testing/api.ts";
 import { checkLog, TestDatabase, testSequencer } from "../src/testing/log.ts";
 import { TestPublisher } from "../src/testing/publisher.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";
@@ -71,6 +71,17 @@ describe("tenants", () => {
         metadata: { slug, name: slug },
       }),
     ]);
+  });
+
+  test("the operator's own stays active, and is renamed and limited as any", async () => {
+    const change = (body: object) => server.operator.patch<Problem>("/v1/tenants/_operator", body);
+    for (const status of ["suspended", "inactive"]) {
+      const { status: code, body } = await change({ status, name: "Ops" });
+      expect([code, body.type]).toEqual([409, "urn:tallystick:problem:conflict"]);
+      expect(body.detail).toMatch(/"_operator" stays active: .* revoke the credential/);
+    }
+    expect((await server.operator.get<Tenant>("/v1/tenants/_operator")).body).toMatchObject({ status: "active" });
+    expect((await change({ status: "active", name: "Operator" })).status).toBe(200);
   });
 
   test("one that is suspended reads and does not write, its own entries go on, and each change is one of them", async () => {

@@ -8,6 +8,7 @@ import type { Sequencer } from "../log/sequencer.ts";
 import {
   insertTenant,
   lockTenant,
+  OPERATOR_TENANT,
   SlugTakenError,
   type Tenant,
   type TenantChange,
@@ -19,6 +20,17 @@ import { type By, byWhom } from "./by.ts";
 
 /** What an entry tells of a change: only what is not what it was. */
 const CHANGEABLE = ["name", "status", "settings"] as const;
+
+/** Thrown where the operator's own tenant was to be closed to writing. */
+export class OperatorTenantError extends Error {
+  constructor(options?: ErrorOptions) {
+    super(
+      `the tenant "${OPERATOR_TENANT}" stays active: without it nobody acts across tenants but by the admin token, and its log is where refused credentials and new tenants are recorded; revoke the credential that is at fault instead`,
+      options,
+    );
+    this.name = "OperatorTenantError";
+  }
+}
 
 export class TenantChanges {
   readonly #sequencer: Sequencer;
@@ -50,9 +62,11 @@ export class TenantChanges {
 
   /**
    * Changes a tenant; what it is already is no change and no entry.
+   * @throws {OperatorTenantError} where the operator's own would not be active any more.
    * @throws {import("../log/errors.ts").AppendError} where the entry cannot be recorded: the tenant is what it was.
    */
   async update(log: TenantLog, by: By, change: TenantChange): Promise<Tenant> {
+    if (log.slug === OPERATOR_TENANT && (change.status ?? "active") !== "active") throw new OperatorTenantError();
     const updating = makeChange(
       this.#sequencer,
       log,

@@ -2,6 +2,7 @@
  * GET/POST /v1/tenants, GET/PATCH /v1/tenants/{id}: the operator's, but for an administrator's look at their own.
  */
 import type { FastifyInstance } from "fastify";
+import { OperatorTenantError } from "../../access/tenant-changes.ts";
 import { SlugTakenError, type TenantChange } from "../../log/tenants.ts";
 import { jsonBody } from "../body.ts";
 import { Problem } from "../problem.ts";
@@ -35,10 +36,20 @@ export function tenantRoutes(app: FastifyInstance, { tenants, tenantChanges }: S
     return (await tenants.get(id)) ?? unknownTenant(id);
   });
 
-  app.patch("/v1/tenants/:id", { schema: updateTenantSchema, config: { ...config, tenantInPath: true } }, (request) => {
-    const change = parseWith<TenantChange>(updateTenantSchema.body, jsonBody(request));
-    return tenantChanges.update(request.access.log, byOf(request), change);
-  });
+  app.patch(
+    "/v1/tenants/:id",
+    { schema: updateTenantSchema, config: { ...config, tenantInPath: true } },
+    async (request) => {
+      const change = parseWith<TenantChange>(updateTenantSchema.body, jsonBody(request));
+      try {
+        return await tenantChanges.update(request.access.log, byOf(request), change);
+      } catch (error) {
+        if (!(error instanceof OperatorTenantError)) throw error;
+        const errors = [{ path: "/status", message: "must be active" }];
+        throw new Problem(409, "conflict", `Nothing was changed: ${error.message}.`, { errors });
+      }
+    },
+  );
 }
 
 function unknownTenant(id: string): never {

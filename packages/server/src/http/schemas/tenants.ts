@@ -78,7 +78,8 @@ export const getTenantSchema = {
 export const updateTenantSchema = {
   operationId: "updateTenant",
   summary: "Rename, suspend or reactivate a tenant, or set its limits",
-  description: "A suspended or inactive tenant can be read and not written to.",
+  description:
+    "A suspended or inactive tenant can be read and not written to. The operator's own tenant stays active (409).",
   tags: ["tenants"],
   params: tenantPath,
   querystring: { ...strict, properties: tenantParameter },
@@ -91,5 +92,5 @@ export const updateTenantSchema = {
       settings: { ...settings, minProperties: 1 },
     },
   },
-  response: { 200: tenant, ...problems(400, 401, 403, 404, 415) },
+  response: { 200: tenant, ...problems(400, 401, 403, 404, 409, 415) },
 };
