@@ -292,7 +292,8 @@ export const SETTINGS = {
   }),
   bodiesMaxBytes: withDefault("BODIES_MAX_BYTES", bytes(32 * MIB, 16 * 1024 * MIB), "256MiB", {
     unit: "bytes",
-    reason: "Bodies in memory at a time, those beyond 64 KiB counted; a tenant may have half. Beyond it 503.",
+    reason:
+      "Bodies of requests, and answers that wait to be read, in memory at a time: those beyond 64 KiB; a tenant may have half. Beyond it 503.",
   }),
   maxEventLoopDelayMs: withDefault("MAX_EVENT_LOOP_DELAY_MS", integer(0, 60_000), "1000", {
     unit: "ms",

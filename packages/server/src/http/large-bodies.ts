@@ -7,7 +7,7 @@ import type { Bodies } from "../limits/bodies.ts";
 import { Problem } from "./problem.ts";
 
 /** Smaller ones are not counted: there can be no more of them than connections. */
-const LARGE_BYTES = 64 * 1024;
+export const LARGE_BYTES = 64 * 1024;
 /** How long the rest of a refused body is read: a client that is cut at once sees a reset in place of its answer. */
 const DISCARD_MS = 5_000;
 
@@ -27,15 +27,23 @@ export function countBodies(bodies: Bodies): preParsingHookHandler {
       if (isRead && count.add(chunk.length)) return;
       payload.off("data", onData);
       count.release();
-      if (isRead) payload.emit("error", noRoom()); // to whoever reads it; the stream is not broken
+      if (isRead) payload.emit("error", noRoom("body")); // to whoever reads it; the stream is not broken
     };
     payload.on("data", onData);
     done(null, payload);
   };
 }
 
-function noRoom(): Problem {
-  const detail = "The server has no room for another large body now: try again, or send fewer events in a request.";
+/** Before a request whose answer will be large, and cannot be refused once its work is done. @throws {Problem} 503 where there is no room. */
+export function requireRoom(bodies: Bodies, tenantId: string): void {
+  if (!bodies.count(tenantId).add(0)) throw noRoom("answer");
+}
+
+export function noRoom(what: "body" | "answer"): Problem {
+  const detail =
+    what === "body"
+      ? "The server has no room for another large body now: try again, or send fewer events in a request."
+      : "The server has no room for another large answer now: read those that you have asked for, try again, or ask for less at a time.";
   return new Problem(503, "overloaded", detail, { retryAfterSeconds: 1 });
 }
 

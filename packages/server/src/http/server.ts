@@ -30,6 +30,7 @@ import type { Signing } from "../signing/signing.ts";
 import type { Watch } from "../watch/watch.ts";
 import type { Access, Gate, RequiredScope } from "./access.ts";
 import { allowOrigins } from "./cors.ts";
+import { countAnswers } from "./large-answers.ts";
 import { discardRest } from "./large-bodies.ts";
 import { Limited } from "./limited.ts";
 import { answerMalformed, malformedAnswer } from "./malformed.ts";
@@ -178,6 +179,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   setSecurityHeaders(app);
   await allowOrigins(app, options.corsOrigins);
   await shedLoad(app, limits);
+  countAnswers(app, services.bodies);
   app.decorateRequest("access", null as never);
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);

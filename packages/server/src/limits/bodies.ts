@@ -1,11 +1,11 @@
 /**
- * Bodies: how many bytes of them may be in memory at a time, of all tenants and of one.
+ * Bodies, of requests and of answers: how many bytes of them may be in memory at a time, of all tenants and of one.
  */
 
 /** Of what may be in memory a tenant has at most this part: the others go on. */
 const TENANT_SHARE = 0.5;
 
-/** The bytes of one request. */
+/** The bytes of one request, or of one answer. */
 export interface BodyCount {
   /** @returns whether there is room for them; where there is not, they are counted none the less. */
   add(bytes: number): boolean;
@@ -27,7 +27,7 @@ export class Bodies {
     return this.#bytes;
   }
 
-  /** Counts the bytes of a request as they arrive: what is announced and does not come takes no room. */
+  /** Counts the bytes of a request as they arrive: what is announced and does not come takes no room. Of an answer, all at once. */
   count(tenantId: string): BodyCount {
     let bytes = 0;
     let released = false;

@@ -12,7 +12,7 @@ import type { TenantLog } from "../../log/tenants.ts";
 import { Turns } from "../../turns.ts";
 import { bulkBody, jsonBody } from "../body.ts";
 import { type Intake, keyHeader, takeIn } from "../intake.ts";
-import { countBodies } from "../large-bodies.ts";
+import { countBodies, requireRoom } from "../large-bodies.ts";
 import { Problem, problemBody, problemOf } from "../problem.ts";
 import { chargeRequest } from "../rate-limit.ts";
 import { receiptsOf, wantsReceipts } from "../receipts.ts";
@@ -73,6 +73,7 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
   } as const;
   app.post("/v1/logs/bulk", bulk, async (request, reply) => {
     refuseKeyHeader(request);
+    requireRoom(services.bodies, request.access.log.tenantId);
     const partial = (request.query as { partial?: string }).partial === "true";
     const { at, log, prepared, results } = await reading.take(() => readBulk(request, reply, partial));
     if (log !== undefined) {
