@@ -517,23 +517,6 @@ end
 $function$;
 owner tallystick_owner;
 
-CREATE OR REPLACE FUNCTION tallystick.certificate_is_taken(tenant uuid, fingerprint bytea, san text, ever boolean)
- RETURNS boolean
- LANGUAGE sql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  select exists (
-    select from tallystick.client_certificates c
-    where c.revoked_at is null and (c.fingerprint = certificate_is_taken.fingerprint or c.san = certificate_is_taken.san)
-  ) or ever and exists (
-    select from tallystick.client_certificates c
-    where c.revoked_at is not null and c.fingerprint = certificate_is_taken.fingerprint and c.tenant_id <> tenant
-  )
-$function$;
-owner tallystick_owner;
-grant execute on tallystick.certificate_is_taken(uuid,bytea,text,boolean) to tallystick_writer;
-
 CREATE OR REPLACE FUNCTION tallystick.check_columns(log text, from_seq bigint DEFAULT 0, to_seq bigint DEFAULT NULL::bigint)
  RETURNS TABLE(tenant text, seq bigint, id uuid, field text, stored text, expected text, detail text, next text)
  LANGUAGE plpgsql
@@ -1127,6 +1110,14 @@ AS $function$
     left join pg_inherits i on i.inhrelid = c.oid
     left join pg_class p on p.oid = i.inhparent
     where c.relnamespace = 'tallystick'::regnamespace and c.relkind in ('r', 'p')
+  ), tenanted as (
+    select c.oid, c.relname, c.relrowsecurity from pg_class c
+    where c.relnamespace = 'tallystick'::regnamespace and c.relkind in ('r', 'p') and (c.relname = 'tenants'
+      or exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped))
+  ), shown as (
+    -- Policies of SELECT, or of all commands, for the reader or for everyone.
+    select p.polrelid, p.polname, p.polpermissive, p.polqual from pg_policy p
+    where p.polcmd in ('r', '*') and (0 = any (p.polroles) or to_regrole('tallystick_reader') = any (p.polroles))
   ), refusing as (
     -- One of the same name that calls another function, or only under a condition, refuses nothing.
     select tgrelid, tgname, tgtype from pg_trigger
@@ -1171,9 +1162,15 @@ AS $function$
   from pg_class c join pg_rewrite r on r.ev_class = c.oid
   where c.relnamespace = 'tallystick'::regnamespace and c.relkind in ('r', 'p')
   union all
-  select c.relname::text, 'row-level security is off'
-  from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'
-  where c.relnamespace = 'tallystick'::regnamespace and c.relkind in ('r', 'p') and not c.relrowsecurity
+  select relname::text, 'row-level security is off' from tenanted where not relrowsecurity
+  union all
+  -- Without one, row-level security shows its readers nothing: a policy was dropped, and whoever mends that in haste may show too much.
+  select relname::text, 'no policy says which tenant''s rows tallystick_reader sees'
+  from tenanted where not exists (select from shown where polrelid = oid)
+  union all
+  -- Of several permissive policies the widest counts.
+  select relname::text, 'the policy ' || polname || ' shows tallystick_reader rows of any tenant'
+  from tenanted join shown on polrelid = oid where polpermissive and not coalesce(pg_get_expr(polqual, polrelid) like '%current_tenant()%', false)
   order by 1, 2
 $function$;
 owner tallystick_owner;
@@ -1615,7 +1612,7 @@ CREATE OR REPLACE FUNCTION tallystick.note_api_keys_used(ids uuid[], times times
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   update tallystick.api_keys k set last_used_at = used.at
-  from (select id, max(at) as at from unnest(ids, times) as used (id, at) group by id) used
+  from (select id, least(max(at), now()) as at from unnest(ids, times) as used (id, at) where isfinite(at) group by id) used
   where k.id = used.id and (k.last_used_at is null or k.last_used_at < used.at)
 $function$;
 owner tallystick_owner;
@@ -1628,7 +1625,7 @@ CREATE OR REPLACE FUNCTION tallystick.note_certificates_used(ids uuid[], times t
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   update tallystick.client_certificates c set last_used_at = used.at
-  from (select id, max(at) as at from unnest(ids, times) as used (id, at) group by id) used
+  from (select id, least(max(at), now()) as at from unnest(ids, times) as used (id, at) where isfinite(at) group by id) used
   where c.id = used.id and (c.last_used_at is null or c.last_used_at < used.at)
 $function$;
 owner tallystick_owner;

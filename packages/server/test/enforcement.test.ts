@@ -428,6 +428,30 @@ describe("enforcement_gaps()", () => {
       "alter table tallystick.services disable trigger services_append_only",
       { relation: "services", gap: "the trigger services_append_only is missing, disabled or not ours" },
     ],
+    [
+      "alter table tallystick.client_certificates disable row level security",
+      { relation: "client_certificates", gap: "row-level security is off" },
+    ],
+    [
+      "alter table tallystick.tenants disable row level security",
+      { relation: "tenants", gap: "row-level security is off" },
+    ],
+    [
+      "drop policy own_tenant on tallystick.api_keys",
+      { relation: "api_keys", gap: "no policy says which tenant's rows tallystick_reader sees" },
+    ],
+    [
+      "drop policy own_tenant on PARTITION",
+      { relation: "PARTITION", gap: "no policy says which tenant's rows tallystick_reader sees" },
+    ],
+    [
+      "create policy wide on tallystick.openings for select to tallystick_reader using (true)",
+      { relation: "openings", gap: "the policy wide shows tallystick_reader rows of any tenant" },
+    ],
+    [
+      "create policy wide on tallystick.tenants using (slug <> '_operator')",
+      { relation: "tenants", gap: "the policy wide shows tallystick_reader rows of any tenant" },
+    ],
     ["alter table PARTITION disable row level security", { relation: "PARTITION", gap: "row-level security is off" }],
   ])("names what a superuser does: %s", async (statement, expected) => {
     const [partition] = await db.as<{ name: string }>(
@@ -442,6 +466,34 @@ describe("enforcement_gaps()", () => {
     const { rows } = await db.superuser.query("select * from tallystick.enforcement_gaps()");
     await db.superuser.query("rollback");
     expect(rows).toEqual([{ relation: named(expected.relation), gap: named(expected.gap) }]);
+  });
+});
+
+describe("when credentials were last used", () => {
+  test.each([
+    ["note_api_keys_used", "api_keys"],
+    ["note_certificates_used", "client_certificates"],
+  ])("%s takes no time that is yet to come", async (note, table) => {
+    const [one] = await db.as<{ id: string }>("postgres", `select id from tallystick.${table} order by id limit 1`);
+    const used = async (...times: string[]) => {
+      await db.as(
+        "tallystick_writer",
+        `select tallystick.${note}(array_fill('${one!.id}'::uuid, array[${times.length}]), '{${times.join(",")}}')`,
+      );
+      const [row] = await db.as<{ at: Date | null; past: boolean }>(
+        "postgres",
+        `select last_used_at as at, last_used_at <= clock_timestamp() as past from tallystick.${table} where id = '${one!.id}'`,
+      );
+      return row!;
+    };
+    expect(await used("infinity")).toEqual({ at: null, past: null });
+    expect(await used("2020-01-01T00:00:00Z", "infinity")).toEqual({
+      at: new Date("2020-01-01T00:00:00Z"),
+      past: true,
+    });
+    expect(await used("2999-01-01T00:00:00Z")).toMatchObject({ past: true });
+    await used("-infinity");
+    expect(await used("now")).toMatchObject({ past: true });
   });
 });
 
