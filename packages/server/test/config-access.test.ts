@@ -143,6 +143,29 @@ describe("TRUSTED_PROXIES", () => {
     expect(new TrustedProxies([]).has("127.0.0.1")).toBe(false);
   });
 
+  test.each([
+    ["0.0.0.0/1", "wider than /8"],
+    ["128.0.0.0/7", "wider than /8"],
+    ["::ffff:0:0/96", "wider than /8"],
+    ["::ffff:10.0.0.0/103", "wider than /8"],
+    ["::ffff:0:0/95", "every IPv4 address"],
+    ["::/64", "every IPv4 address"],
+    ["2000::/3", "wider than /16"],
+    ["2000::/15", "wider than /16"],
+    ["fc00::/6", "wider than /16"],
+    ["10.0.0.0/8, ::/1", "every IPv4 address"],
+  ])("%s is too wide", (text, why) => {
+    expect(problems({ TRUSTED_PROXIES: text })).toEqual([expect.stringContaining(why)]);
+  });
+
+  test("may be a wide network that is not the Internet's", () => {
+    const wide = "10.0.0.0/8,::ffff:11.0.0.0/104,fc00::/7,fe80::/10,2001::/16";
+    const proxies = new TrustedProxies(load({ TRUSTED_PROXIES: wide }).trustedProxies!);
+    for (const trusted of ["10.1.2.3", "11.0.0.1", "::ffff:11.0.0.1", "fd00::1", "fe80::1", "2001:db8::1"])
+      expect([trusted, proxies.has(trusted)]).toEqual([trusted, true]);
+    for (const other of ["12.0.0.1", "::ffff:12.0.0.1", "2002::1"]) expect(proxies.has(other)).toBe(false);
+  });
+
   test.each(["proxy.example", "10.0.0.0/33", "10.0.0", "*", "10.0.0.0/0", "::/0", "loopback", "10.0.0.1-9"])(
     "%s is refused",
     (text) => {

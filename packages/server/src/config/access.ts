@@ -5,7 +5,7 @@ import type { SecureVersion } from "node:tls";
 import type { TokenKeys, TokenSettings } from "../access/jwt.ts";
 import { looksLikeToken, verificationKey } from "../access/token-form.ts";
 import type { ClientAuth, TlsSettings } from "../http/tls.ts";
-import { type Network, parseNetwork } from "../http/trusted-proxies.ts";
+import { type Network, parseNetwork, tooWide } from "../http/trusted-proxies.ts";
 import { type Parser, Refused } from "./parse.ts";
 import type { Values } from "./settings.ts";
 import type { Problem } from "./source.ts";
@@ -71,7 +71,11 @@ export const networks: Parser<readonly Network[]> = (text) =>
         throw new Refused(
           `must be addresses or networks such as 10.0.0.7, 10.1.0.0/16 or fd00::/8; ${JSON.stringify(one)} is none`,
         );
-      if (network.prefix === 0) throw new Refused(`must not be everyone: ${one} lets any client say who it is`);
+      const why = tooWide(network);
+      if (why !== undefined)
+        throw new Refused(
+          `must be your proxies and nobody else: ${one} lets any client in it say who it is, and ${why}; name the proxies' own addresses`,
+        );
       return network;
     });
 

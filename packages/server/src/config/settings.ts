@@ -218,7 +218,7 @@ export const SETTINGS = {
   trustedProxies: optional("TRUSTED_PROXIES", networks, {
     unset: "whoever connects is the client",
     reason:
-      "Addresses of your reverse proxies, such as 10.0.0.7, 10.1.0.0/16: their X-Forwarded-For and X-Client-Cert are believed, and nobody else's.",
+      "Addresses of your reverse proxies, such as 10.0.0.7, 10.1.0.0/16: their X-Forwarded-For and X-Client-Cert are believed, and nobody else's. None wider than /8 (IPv4) or /16 (IPv6).",
   }),
   commitBatchMaxEvents: withDefault("COMMIT_BATCH_MAX_EVENTS", integer(1, 50_000), "4000", {
     unit: "events",
