@@ -67,6 +67,25 @@ describe("serve", () => {
     expect(secondEnd.stdout).toMatch(/^Tallystick is ready at http:\/\/127\.0\.0\.1:\d+\n$/);
   });
 
+  test("of an installation that has keys makes none on a new DATA_DIR, and says how to get one", async () => {
+    const first = await serve();
+    await first.said("verify\n");
+    const { database_url } = JSON.parse(await readFile(join(cwd, "data/credentials.json"), "utf8"));
+    const replica = {
+      ...{ DATABASE_URL: database_url, PORT: "0", DATA_DIR: join(cwd, "replica") },
+      ...{ LOG_KEY_PATH: join(cwd, "data/log-key.pem"), SIGN_LOCK_PATH: join(cwd, "data/sign-lock.db") },
+    };
+    const program = start(["serve"], replica, cwd);
+    await program.said("Make one:");
+    await program.said("write,read\n");
+    expect(program.stdout).toContain("API key      none was made: tenant default has keys already");
+    expect(program.stdout).toContain(`kept in ${join(cwd, "replica/credentials.json")}`);
+    expect(program.stdout).not.toMatch(/tally_|tallyadmin_/);
+    const args = lineAfter(program.stdout, "Make one:").split(" -- ")[1]!.split(" ");
+    expect(await run(args, replica, cwd)).toMatchObject({ code: 0, stdout: expect.stringContaining("secret, shown") });
+    await stop(program);
+  });
+
   test("does not show secrets that the operator chose; its lines work all the same", async () => {
     const chosen = { API_KEY: "chosen-by-the-operator-1", ADMIN_TOKEN: "chosen-by-the-operator-2" };
     const program = await serve(chosen);

@@ -10,7 +10,8 @@ import { StartError } from "./start-error.ts";
 export interface Secrets {
   readonly tenant: string;
   readonly admin_token: string;
-  readonly api_key: string;
+  /** None where the tenant had keys already when DATA_DIR was new, as of a second replica. */
+  readonly api_key?: string;
 }
 
 export interface Credentials extends Secrets {
@@ -37,18 +38,19 @@ export async function readCredentials(dataDir: string): Promise<KeptCredentials 
     if ((cause as { code?: unknown }).code === "ENOENT") return undefined;
     throw new StartError(
       "credentials_unreadable",
-      `${path} cannot be read (${(cause as Error).message}): give this user the right to, or move it away for new credentials`,
+      `${path} cannot be read (${(cause as Error).message}): give this user the right to, or move it away for a new admin token`,
       { cause },
     );
   }
   try {
     const credentials = JSON.parse(text) as KeptCredentials;
-    if (typeof credentials.api_key === "string" && typeof credentials.admin_token === "string") return credentials;
-    throw new TypeError("api_key or admin_token is missing");
+    if (typeof credentials.admin_token !== "string") throw new TypeError("admin_token is missing");
+    if (!["string", "undefined"].includes(typeof credentials.api_key)) throw new TypeError("api_key is no text");
+    return credentials;
   } catch (cause) {
     throw new StartError(
       "credentials_unreadable",
-      `${path} is damaged (${(cause as Error).message}): restore it, or move it away for new credentials`,
+      `${path} is damaged (${(cause as Error).message}): restore it, or move it away for a new admin token`,
       { cause },
     );
   }

@@ -121,18 +121,21 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       checkHead: (log, head) => signing.checkpoints.checkHead(log, head),
     };
     const sequencer = openSequencer({ config, opened, signing, appendLimits, logger });
+    const tenant = (await tenants.find(DEFAULT_TENANT))!;
+    const issuedKeys = new IssuedKeys({ database, sequencer, apiKeys, tenants });
+    const isFirst = (await issuedKeys.list(tenant.tenantId)).length === 0;
     // Kept before they are used: a start that fails further on leaves nothing that the next one does not know.
     const kept = await keepSecrets(config.dataDir, {
       tenant: DEFAULT_TENANT,
       admin_token: config.adminToken ?? newToken("tallyadmin_"),
-      api_key: config.apiKey ?? newToken(SECRET_PREFIX),
+      ...((isFirst || config.apiKey !== undefined) && { api_key: config.apiKey ?? newToken(SECRET_PREFIX) }),
     });
     const adminToken = config.adminToken ?? kept.admin_token;
-    const apiKey = config.apiKey ?? kept.api_key;
-    const tenant = await tenants.find(DEFAULT_TENANT);
-    const issuedKeys = new IssuedKeys({ database, sequencer, apiKeys, tenants });
-    const from = config.apiKey === undefined ? "credentials.json" : "API_KEY";
-    await ensureFirstKey({ issuedKeys, apiKeys, logger }, tenant!, { secret: apiKey, from });
+    const secret = config.apiKey ?? kept.api_key;
+    const bySetting = config.apiKey !== undefined;
+    const isOurs =
+      secret !== undefined && (await ensureFirstKey({ issuedKeys, apiKeys, logger }, tenant, { secret, bySetting }));
+    const apiKey = isOurs ? secret : undefined;
     const watch = new Watch({
       sequencer,
       tenants,
@@ -209,7 +212,13 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         logger.error({ err: error }, "credentials.json could not be brought up to date"),
       );
     await writeCredentials(config.dataDir, { ...kept, ...place() });
-    const credentials = { ...kept, ...place(), admin_token: adminToken, api_key: apiKey };
+    const { api_key: _, ...others } = kept;
+    const credentials = {
+      ...others,
+      ...place(),
+      admin_token: adminToken,
+      ...(apiKey !== undefined && { api_key: apiKey }),
+    };
     let stopped: Promise<void> | undefined;
     return { url, credentials, firstStart: kept.url === undefined, stop: () => (stopped ??= stopAll()) };
   } catch (error) {

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { ApiKeys } from "../src/access/api-keys.ts";
 import { IssuedKeys } from "../src/access/issued-keys.ts";
 import { keepSecrets, newToken } from "../src/credentials.ts";
@@ -46,8 +46,8 @@ const unsigned = {
   weakLock: false,
 };
 
-async function keyCount(): Promise<number> {
-  const { rows } = await database.superuser.query<{ n: number }>("select count(*)::int as n from tallystick.api_keys");
+async function keyCountOf(of: TestDatabase): Promise<number> {
+  const { rows } = await of.superuser.query<{ n: number }>("select count(*)::int as n from tallystick.api_keys");
   return rows[0]!.n;
 }
 
@@ -59,6 +59,46 @@ async function takenPort() {
 }
 
 describe("the first API key", () => {
+  let database: TestDatabase;
+  beforeEach(async () => {
+    database = await TestDatabase.create();
+  });
+  afterEach(() => database.close());
+  const keyCount = () => keyCountOf(database);
+
+  test("is made by one server: a further DATA_DIR has none, and says where to get one", async () => {
+    const dataDirs = await Promise.all([1, 2, 3].map(async () => join(await temporaryDirectory(), "data")));
+    const servers = await Promise.all(
+      dataDirs.map((dataDir) => startTestServer(databaseSettings(database), { dataDir })),
+    );
+    expect(await keyCount()).toBe(1);
+    const withKey = servers.filter(({ credentials }) => credentials.api_key !== undefined);
+    expect(withKey.length).toBe(1);
+    expect((await withKey[0]!.api.get("/v1/logs")).status).toBe(200);
+
+    const dataDir = join(await temporaryDirectory(), "data");
+    const later = await startTestServer(databaseSettings(database), { dataDir });
+    expect(later.credentials).not.toHaveProperty("api_key");
+    expect(JSON.parse(await readFile(join(dataDir, "credentials.json"), "utf8"))).not.toHaveProperty("api_key");
+    const made = await later.operator.post("/v1/admin/api-keys", { name: "n", scopes: ["read"] });
+    expect(made.status).toBe(201);
+    await later.stop();
+    // Again on the same DATA_DIR, and with a key of another installation's in it.
+    const again = await startTestServer(databaseSettings(database), { dataDir });
+    expect(again.credentials).toMatchObject({ admin_token: later.credentials.admin_token });
+    await again.stop();
+    const credentials = { ...again.credentials, api_key: newToken("tally_") };
+    await writeFile(join(dataDir, "credentials.json"), JSON.stringify(credentials));
+    const foreign = await startTestServer(databaseSettings(database), { dataDir });
+    expect(foreign.said).toContain("the API key in credentials.json is none of this installation's");
+    expect(foreign.said).toContain("make another with tallystick api-keys create");
+    expect(foreign.credentials).not.toHaveProperty("api_key");
+    expect(await keyCount()).toBe(2);
+    const { body } = await foreign.operator.get<{ data: unknown[] }>("/v1/logs?action=tallystick.api_key.created");
+    expect(body.data.length).toBe(1); // each but the first
+    await Promise.all([...servers, foreign].map((server) => server.stop()));
+  });
+
   test("that was revoked stays revoked, and the server starts, and says so", async () => {
     const dataDir = join(await temporaryDirectory(), "data");
     const first = await startTestServer(databaseSettings(database), { dataDir });

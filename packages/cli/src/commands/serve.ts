@@ -3,6 +3,7 @@
  */
 import { join } from "node:path";
 import { type Config, loadConfig, secretsOf } from "@tallystick/server/config";
+import type { Credentials } from "@tallystick/server/credentials";
 import { type RunningServer, startServer } from "@tallystick/server/start";
 import { Command } from "commander";
 import { stderrLogger } from "../logger.ts";
@@ -80,12 +81,28 @@ async function serve(): Promise<void> {
   console.log(server.firstStart ? firstStartMessage(server, config) : `Tallystick is ready at ${server.url}`);
 }
 
+/** What the first start on a DATA_DIR says where the installation is another's: a replica, or a database that was there before. */
+function noKeyMessage(start: { url: string; file: string; credentials: Credentials; config: Config }): string {
+  const { url, file, credentials, config } = start;
+  const dataDir = config.given.dataDir.source === "environment" ? `DATA_DIR=${shellWord(config.dataDir)} ` : "";
+  return `
+Tallystick is ready at ${url}
+
+  admin token  ${config.adminToken === undefined ? `of this server, kept in ${file}` : "as set in ADMIN_TOKEN"}
+  API key      none was made: tenant ${credentials.tenant} has keys already
+
+Make one:
+  ${dataDir}${ownCommand(`api-keys create --tenant ${credentials.tenant} --name NAME --scopes write,read`)}
+`;
+}
+
 /** What the first start says, once: the credentials, and commands that work as pasted, each on one line. */
 function firstStartMessage({ url, credentials }: RunningServer, config: Config): string {
   const file = join(config.dataDir, "credentials.json");
   // Secrets that the operator chose are not shown: whoever collects this output need not learn them.
   const shown = (value: string, setting: unknown, name: string) =>
     setting === undefined ? value : `as set in ${name}`;
+  if (credentials.api_key === undefined) return noKeyMessage({ url, file, credentials, config });
   const key =
     config.apiKey === undefined
       ? shellWord(`Authorization: Bearer ${credentials.api_key}`)

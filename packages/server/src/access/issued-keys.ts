@@ -8,7 +8,7 @@ import type { Database } from "../db/database.ts";
 import { TIME } from "../db/time.ts";
 import { type Change, type Changed, makeChange } from "../log/change.ts";
 import type { Sequencer } from "../log/sequencer.ts";
-import type { TenantLog, Tenants } from "../log/tenants.ts";
+import { lockTenant, type TenantLog, type Tenants } from "../log/tenants.ts";
 import { type ApiKeys, hashOf, SECRET_PREFIX } from "./api-keys.ts";
 import { type By, byWhom } from "./by.ts";
 import type { Scope } from "./scopes.ts";
@@ -119,15 +119,24 @@ export class IssuedKeys {
   /**
    * Sees to it that there is a key with this secret: the installation's own first one, which no one asked for and no entry tells of.
    * One that is there stays what it is: revoked, expired, another tenant's. Any number of servers may call it at once.
+   * @param options.onlyFirst makes none where the tenant has any, or had: of several servers one makes it.
    */
-  async ensure(tenantId: string, key: NewApiKey, secret: string): Promise<void> {
+  async ensure(tenantId: string, key: NewApiKey, secret: string, { onlyFirst = false } = {}): Promise<void> {
     await this.#database.control(async (transaction) => {
-      await transaction.client.query("select set_config('tallystick.tenant_id', $1, true)", [tenantId]);
-      await insertKey(transaction.client, tenantId, key, secret, undefined, "on conflict do nothing");
+      const { client } = transaction;
+      await client.query("select set_config('tallystick.tenant_id', $1, true)", [tenantId]);
+      if (onlyFirst) await lockTenant(client, tenantId);
+      if (!onlyFirst || !(await hasKeys(client, tenantId)))
+        await insertKey(client, tenantId, key, secret, undefined, "on conflict do nothing");
       await transaction.commit([]);
     });
     this.#apiKeys.forget(secret);
   }
+}
+
+async function hasKeys(client: pg.ClientBase, tenantId: string): Promise<boolean> {
+  const { rows } = await client.query("select from tallystick.api_keys where tenant_id = $1 limit 1", [tenantId]);
+  return rows.length > 0;
 }
 
 async function insertKey(

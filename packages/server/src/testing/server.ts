@@ -8,7 +8,7 @@ import type { Agent } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Credentials } from "../credentials.ts";
+import { type Credentials, newToken } from "../credentials.ts";
 import { isPostgres } from "../db/embedded-postmaster.ts";
 import { Api } from "./api.ts";
 import type { TestDatabase } from "./log.ts";
@@ -24,18 +24,21 @@ export interface ServerOptions {
   readonly tls?: Agent;
 }
 
+/** Of a server whose database had keys already, and to which none was given, there is no API key. */
+type TestCredentials = Credentials & { readonly api_key: string };
+
 /** A server in a process of its own. */
 export class TestServer {
   readonly url: string;
-  readonly credentials: Credentials;
+  readonly credentials: TestCredentials;
   readonly dataDir: string;
-  /** With the first API key of tenant `default`, which has every scope. */
+  /** With an API key of tenant `default` that has every scope. */
   readonly api: Api;
   /** With the admin token. */
   readonly operator: Api;
   readonly #process: Process;
 
-  constructor(process: Process, ready: { url: string; credentials: Credentials }, dataDir: string, tls?: Agent) {
+  constructor(process: Process, ready: { url: string; credentials: TestCredentials }, dataDir: string, tls?: Agent) {
     this.#process = process;
     this.url = ready.url;
     this.credentials = ready.credentials;
@@ -99,10 +102,12 @@ export async function startTestServer(
   { dataDir, execArgv = [], tls }: ServerOptions = {},
 ): Promise<TestServer> {
   const directory = dataDir ?? join(await temporaryDirectory(), "data");
+  // Tests share a database, and it is the first server only that makes a key there by itself.
+  const own = dataDir === undefined ? { API_KEY: newToken("tally_") } : {};
   const child = spawn(process.execPath, ["--conditions=source", ...execArgv, ENTRY], {
     cwd: tmpdir(),
     stdio: ["ignore", "ignore", "pipe", "ipc"],
-    env: { PATH: process.env.PATH, PORT: "0", DATA_DIR: directory, ...UNLIMITED, ...settings },
+    env: { PATH: process.env.PATH, PORT: "0", DATA_DIR: directory, ...UNLIMITED, ...own, ...settings },
   });
   const ended = once(child, "exit").then(([code]) => ({ code: code as number | null }));
   const started: Process = { child, said: "", ended };
@@ -112,7 +117,7 @@ export async function startTestServer(
     started.said += String(chunk);
   });
   const ready = await Promise.race([
-    once(child, "message").then(([message]) => message as { url: string; credentials: Credentials }),
+    once(child, "message").then(([message]) => message as { url: string; credentials: TestCredentials }),
     ended,
   ]);
   if ("code" in ready) throw new Error(`the server ended with ${ready.code}: ${started.said}`);
