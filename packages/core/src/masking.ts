@@ -16,13 +16,27 @@ const MAX_SEEN = 4_096;
 
 /** With this key listed, what looks like the header in a text is masked too. */
 const AUTHORIZATION = "authorization";
+/** With this key listed, a text with a URL that has one is masked too. */
+const PASSWORD = "password";
 
 /** Keys whose values are secrets, wherever they stand; each is the name of its rule. */
 export const DEFAULT_MASKED_KEYS: readonly string[] = [
   ...["password", "passwd", "pwd", "passphrase", "old_password", "new_password", "current_password"],
-  ...["password_confirmation", "password_hash"],
-  ...["secret", "client_secret", "shared_secret", "api_secret", "totp_secret", "secret_key", "secret_access_key"],
-  ...["token", "access_token", "refresh_token", "id_token", "auth_token", "api_token", "session_token", "csrf_token"],
+  ...["password_confirmation", "password_hash", "user_password", "admin_password", "root_password"],
+  ...["db_password", "database_password", "database_url", "connection_string"],
+  ...["secret", "client_secret", "shared_secret", "api_secret", "totp_secret", "webhook_secret", "secret_key"],
+  ...["access_key", "secret_access_key", "aws_secret_access_key", "aws_session_token", "x-amz-security-token"],
+  ...[
+    "token",
+    "access_token",
+    "refresh_token",
+    "id_token",
+    "auth_token",
+    "api_token",
+    "session_token",
+    "csrf_token",
+    "bearer_token",
+  ],
   ...["jwt", "x-auth-token", "x-csrf-token", "x-admin-token"],
   ...["authorization", "proxy-authorization", "cookie", "set-cookie"],
   ...["api_key", "x-api-key", "private_key", "cvv", "cvc"],
@@ -49,14 +63,20 @@ export class Masking {
     for (const key of keys) if (!this.#rules.has(plain(key))) this.#rules.set(plain(key), key.toLowerCase());
     // Few keys have more separators than this; they cannot be longer than what is looked at.
     this.#longest = Math.max(0, ...[...this.#rules.keys()].map((key) => key.length)) * 2;
-    this.#inText = keys.length === 0 ? undefined : secretInText(keys, this.#rules.has(AUTHORIZATION));
+    this.#inText =
+      keys.length === 0
+        ? undefined
+        : secretInText(keys, {
+            headers: this.#rules.has(AUTHORIZATION),
+            urls: this.#rules.has(PASSWORD),
+          });
     this.#cardNumbers = cardNumbers;
   }
 
   /**
-   * The event with `{"$masked": "<rule>"}` in place of secrets: of each value but null under a listed key, at any depth of
-   * `metadata`, `changes` and `attributes`; of `reason` and `description` as a whole, where the text gives a listed key a value or
-   * carries an authorization. Where card numbers are masked, also of strings and numbers there that hold one.
+   * The event with `{"$masked": "<rule>"}` in place of secrets: of each value but null under a listed key, or under `value` beside
+   * a `name` that is one, at any depth of `metadata`, `changes` and `attributes`; of `reason` and `description` as a whole, where the text gives a listed key a value or
+   * carries an authorization, or has a URL with a password. Where card numbers are masked, also of strings and numbers there that hold one.
    *
    * The result is nested no deeper than an event may be: where a mark would be, the object or array around it is masked.
    * @returns the event itself where it holds no secret, else a new one that shares what did not change.
@@ -110,7 +130,9 @@ export class Masking {
     let masked = value;
     for (const key in value) {
       const member = value[key]!;
-      const rule = member === null ? undefined : this.#ruleOf(key);
+      let rule = member === null ? undefined : this.#ruleOf(key);
+      // Headers and variables are often sent as a list of {name, value}.
+      if (key === "value" && member !== null && typeof value.name === "string") rule ??= this.#ruleOf(value.name);
       const made = rule === undefined ? this.#value(member, depth + 1) : markOf(rule);
       if (made === member) continue;
       if (depth >= MAX_DEPTH) return made; // what is masked there is no object: `made` is a mark
@@ -144,9 +166,10 @@ export class Masking {
   #text(text: string): string {
     const found = this.#inText?.exec(text);
     if (found !== null && found !== undefined) {
+      const { key, url } = found.groups ?? {};
       // Upper case first: the regular expression also takes what only folds to a letter, such as the long s.
-      const key = found.groups?.key === undefined ? AUTHORIZATION : plain(found.groups.key.toUpperCase());
-      return markOf(this.#rules.get(key)!) as never;
+      const named = key !== undefined ? plain(key.toUpperCase()) : url !== undefined ? PASSWORD : AUTHORIZATION;
+      return markOf(this.#rules.get(named)!) as never;
     }
     return this.#cardNumbers && holdsCardNumber(text) ? (markOf(CARD_NUMBER) as never) : text;
   }
@@ -184,18 +207,27 @@ function plain(key: string): string {
 }
 
 /**
- * What gives a secret away in a text: a listed key and a value, as in a query string (`token=x`), a command line (`--password=x`) or
- * JSON (`"secret": "x"`); an Authorization header; `Bearer` and what can only be a token. A colon alone is prose: "invalid token: expired".
+ * What gives a secret away in a text: a listed key and a value, as in a query string (`token=x`), a command line (`--password=x`,
+ * `--password x`) or JSON (`"secret": "x"`), or behind a colon where the value is no word (`password: hunter2`); an Authorization header;
+ * `Bearer` and what can only be a token; a URL with a password. A colon and a word are prose: "invalid token: expired".
  */
-function secretInText(keys: readonly string[], headers: boolean): RegExp {
+function secretInText(keys: readonly string[], { headers, urls }: { headers: boolean; urls: boolean }): RegExp {
   const names = keys.map((key) => key.split(/[_-]+/).filter(Boolean).map(escaped).join("[_-]?"));
   // The longest first: of two keys that both fit, the regular expression takes the first.
   const key = `(?<![\\p{L}\\p{N}_]|[\\p{L}\\p{N}]-)(?<key>${names.sort((a, b) => b.length - a.length).join("|")})`;
-  const assigned = `${key}(?:["']?[ \\t]{0,4}=(?!=)[ \\t]{0,4}|["'][ \\t]{0,4}:[ \\t]{0,4})["']?[^\\s"'&,;]`;
-  if (!headers) return new RegExp(assigned, "iu");
-  const header = "(?<![\\p{L}\\p{N}])authorization[\"']?[ \\t]{0,4}[:=][ \\t]{0,4}[\"']?[a-z]{1,32}[ \\t]{1,4}\\S";
-  const bearer = "(?<![\\p{L}\\p{N}])bearer[ \\t]{1,4}(?=[a-z._~+/-]{0,64}\\d)[\\w.~+/-]{16}";
-  return new RegExp(`${assigned}|${header}|${bearer}`, "iu");
+  const assigned = `(?:["']?[ \\t]{0,4}=(?!=)[ \\t]{0,4}|["'][ \\t]{0,4}:[ \\t]{0,4})["']?[^\\s"'&,;]`;
+  const option = "(?<=(?<![\\p{L}\\p{N}-])--\\k<key>)[ \\t]{1,4}[^\\s-]";
+  // A letter and a digit in seven characters or more, but no date, time, duration or count.
+  const noPlainNumber = "(?!\\d{4}-\\d\\d-\\d\\d|\\d{1,2}:\\d\\d|\\d+[a-z]*[.,;:!?)]{0,4}(?:\\s|$))";
+  const coded = `(?=[^\\s\\d]{0,64}\\d)(?=[^\\sa-z]{0,64}[a-z])[^\\s"'<>(){},;]{7}`;
+  const labelled = `[ \\t]{0,4}:[ \\t]{1,4}${noPlainNumber}${coded}`;
+  const forms = [`${key}(?:${assigned}|${option}|${labelled})`];
+  if (headers) {
+    forms.push("(?<![\\p{L}\\p{N}])authorization[\"']?[ \\t]{0,4}[:=][ \\t]{0,4}[\"']?[a-z]{1,32}[ \\t]{1,4}\\S");
+    forms.push("(?<![\\p{L}\\p{N}])bearer[ \\t]{1,4}(?=[a-z._~+/-]{0,64}\\d)[\\w.~+/-]{16}");
+  }
+  if (urls) forms.push(`(?<=[a-z])(?<url>://)[^\\s:@/?#"']{0,128}:[^\\s@/?#"']{1,256}@`);
+  return new RegExp(forms.join("|"), "iu");
 }
 
 function escaped(text: string): string {
