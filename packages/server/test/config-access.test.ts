@@ -59,6 +59,11 @@ describe("tokens", () => {
     [{ ...ISSUER, JWT_JWKS_URL: "http://login.example.com/keys" }, /^JWT_JWKS_URL .* must begin with https/],
     [{ ...ISSUER, JWT_JWKS_URL: "http://127.0.0.1.evil.example/keys" }, /^JWT_JWKS_URL .* must begin with https/],
     [{ ...ISSUER, JWT_JWKS_URL: "https://u:p@h/keys" }, /^JWT_JWKS_URL .* without user/],
+    [
+      { ...ISSUER, JWT_PUBLIC_KEY: "/run/keys/issuer.pem" },
+      /^JWT_PUBLIC_KEY is the path of a file: set JWT_PUBLIC_KEY_FILE/,
+    ],
+    [{ ...ISSUER, JWT_PUBLIC_KEY: "issuer.pub" }, /^JWT_PUBLIC_KEY is the path of a file: set JWT_PUBLIC_KEY_FILE/],
     [{ ...ISSUER, JWT_PUBLIC_KEY: "abc" }, /^JWT_PUBLIC_KEY is no public key in PEM/],
     [
       { ...ISSUER, JWT_PUBLIC_KEY: pem(generateKeyPairSync("rsa", { modulusLength: 1024 }).publicKey) },

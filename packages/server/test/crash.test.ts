@@ -169,6 +169,8 @@ describe("kill -9", () => {
     }
     await load.end();
     expect(load.retries).toBeGreaterThan(0);
+    // Once a time, whoever noticed it.
+    expect(server.said.split("has been started again").length - 1).toBeLessThanOrEqual(KILLS);
     const client = await connected(await place());
     expect(await checkAccount(client, "default", load.account)).toBe(load.acknowledged);
     await client.end();

@@ -3,6 +3,8 @@ import type { FastifyBaseLogger, FastifyRequest } from "fastify";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Limited } from "../src/http/limited.ts";
 import { Problem as ServerProblem } from "../src/http/problem.ts";
+import { TrustedProxies } from "../src/http/trusted-proxies.ts";
+import { UntrustedForwarding } from "../src/http/untrusted-forwarding.ts";
 import type { Problem } from "../src/testing/api.ts";
 import { AUDIENCE, ISSUER, newSigningKey, TestIssuer } from "../src/testing/issuer.ts";
 import { TestDatabase } from "../src/testing/log.ts";
@@ -62,6 +64,32 @@ describe("a refusal", () => {
     expect(server.said).not.toContain("a commit failed");
     expect(errorsOf(server)).toEqual([]);
     await server.stop();
+  });
+});
+
+describe("X-Forwarded-For", () => {
+  test("from an address that is not trusted is told of once", async () => {
+    for (const [TRUSTED_PROXIES, times] of [
+      ["10.9.8.7", 1],
+      ["127.0.0.1", 0],
+    ] as const) {
+      const server = await serve({ TRUSTED_PROXIES });
+      for (let i = 0; i < 3; i++) await server.api.get("/v1/logs", { "x-forwarded-for": `192.0.2.${i}` });
+      expect(timesSaid(server, "X-Forwarded-For from 127.0.0.1 is not believed")).toBe(times);
+      expect(timesSaid(server, "add it to TRUSTED_PROXIES")).toBe(times);
+      await server.stop();
+    }
+  });
+
+  test("from any number of addresses makes ten lines", () => {
+    const said: string[] = [];
+    const logger = { warn: (message: string) => said.push(message) } as unknown as FastifyBaseLogger;
+    const untrusted = new UntrustedForwarding(new TrustedProxies([]), logger);
+    for (let i = 0; i < 100; i++) {
+      const socket = { remoteAddress: `192.0.2.${i}` } as FastifyRequest["socket"];
+      untrusted.note({ headers: { "x-forwarded-for": "x" }, socket });
+    }
+    expect(said.length).toBe(10);
   });
 });
 

@@ -26,6 +26,8 @@ export const jwksUrl: Parser<string> = (text) => {
 /** PEM; in one line where its line ends are written `\n`. */
 export const publicKeyPem: Parser<string> = (text) => {
   const pem = text.replaceAll("\\n", "\n");
+  if (/^[\w./~-]{1,512}$/.test(text) && /\/|\.(pem|key|pub|crt|cer)$/i.test(text))
+    throw new Refused("is the path of a file: set JWT_PUBLIC_KEY_FILE to it, or JWT_PUBLIC_KEY to the key itself");
   try {
     verificationKey(pem);
   } catch (error) {

@@ -67,8 +67,12 @@ async function openOwn({ config, logger, say, onMoved }: OpenOptions): Promise<O
     throw error;
   }
   let ownerUrl = postgres.adminUrl;
+  let isReviving = false;
   const revive = () => {
-    postgres.ensureRunning().then(
+    // All that fails meanwhile asks for it.
+    if (isReviving) return;
+    isReviving = true;
+    const reviving = postgres.ensureRunning().then(
       (restarted) => {
         if (restarted) logger.warn("PostgreSQL was down and has been started again");
         if (postgres.adminUrl === ownerUrl) return;
@@ -78,6 +82,9 @@ async function openOwn({ config, logger, say, onMoved }: OpenOptions): Promise<O
       },
       (error) => logger.error({ err: error }, "PostgreSQL could not be started again"),
     );
+    void reviving.finally(() => {
+      isReviving = false;
+    });
   };
   const database = new Database({
     url: asRole(postgres, "tallystick_writer"),

@@ -37,8 +37,11 @@ export class Limited {
     else if (reason === "refused_too_often") this.#guessing(request);
   }
 
-  #rateLimited({ access }: FastifyRequest, { limit: { name, bucket } }: RateLimitError): void {
+  #rateLimited(request: FastifyRequest, { limit: { name, bucket } }: RateLimitError): void {
     this.#metrics.limited(name);
+    // Null until the gate has let the request in.
+    const access = request.access as typeof request.access | null;
+    if (access === null) return;
     const { operator, log, caller } = access;
     const { kind = "", id = "" } = caller?.credential ?? {};
     const perMinute = bucket.limit;

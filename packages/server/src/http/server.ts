@@ -54,6 +54,7 @@ import { isForeignPage, SECURITY_HEADERS, setSecurityHeaders } from "./security-
 import { type SheddingOptions, shedLoad } from "./shedding.ts";
 import { listenOptions, type Tls } from "./tls.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
+import { UntrustedForwarding } from "./untrusted-forwarding.ts";
 import { refuseUrlCredentials } from "./url-credentials.ts";
 import { refuseNul, validatorFor } from "./validate.ts";
 import { noteDenial } from "./watched.ts";
@@ -181,8 +182,10 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   await shedLoad(app, limits);
   countAnswers(app, services.bodies);
   app.decorateRequest("access", null as never);
+  const untrusted = new UntrustedForwarding(options.proxies, app.log);
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
+    untrusted.note(request);
     if (request.headers.host === undefined && request.raw.httpVersion === "1.1") {
       throw new Problem(400, "invalid-request", "HTTP/1.1 asks for a Host header: send one.", {
         errors: [{ path: "Host", message: "is missing" }],

@@ -5,6 +5,7 @@ import type { JsonValue } from "@tallystick/core/json";
 import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
 import formats from "ajv-formats";
 import { type FieldError, Problem } from "./problem.ts";
+import { wordsFor } from "./schema-words.ts";
 
 /** Of a value with more parts than these only the first error is looked for: each costs time, memory and room in the answer. */
 const MAX_PARTS = 1_000;
@@ -56,7 +57,7 @@ function problemsOf(schema: object, value: unknown): readonly ErrorObject[] {
 }
 
 function checkerWith(options: { allErrors: boolean }): (schema: object, value: unknown) => readonly ErrorObject[] {
-  const ajv = new Ajv({ ...options, strict: false, allowUnionTypes: true });
+  const ajv = new Ajv({ ...options, strict: false, allowUnionTypes: true, verbose: true });
   formats.default(ajv);
   const compiled = new WeakMap<object, ValidateFunction>();
   return (schema, value) => {
@@ -83,10 +84,10 @@ function partsOf(value: unknown, enough: number): number {
 /** `pointers`: paths of a body are JSON pointers, those of parameters are names. */
 function refusal(problems: readonly ErrorObject[], pointers: boolean): Problem {
   const errors = problems.map((problem): FieldError => {
-    const { instancePath, keyword, params, message } = problem;
+    const { instancePath, params } = problem;
     const key: unknown = params.additionalProperty ?? params.missingProperty;
     const path = key === undefined ? instancePath : `${instancePath}/${key}`;
-    return { path: pointers ? path : path.slice(1), message: wordsFor(keyword, params, message) };
+    return { path: pointers ? path : path.slice(1), message: wordsFor(problem) };
   });
   return refused(errors);
 }
@@ -95,11 +96,4 @@ function refused(errors: readonly FieldError[]): Problem {
   return new Problem(400, "invalid-request", "The request was refused: mend what errors names and send it again.", {
     errors,
   });
-}
-
-function wordsFor(keyword: string, params: ErrorObject["params"], message: string | undefined): string {
-  if (keyword === "additionalProperties") return "is not known here: check its spelling, or leave it out";
-  if (keyword === "required") return "is required";
-  if (keyword === "enum") return `must be one of ${params.allowedValues.join(", ")}`;
-  return message ?? "is not right";
 }
