@@ -4,9 +4,9 @@
  */
 import { type Access, Gate } from "@tallystick/server/http/access";
 
-const { check } = Gate.prototype;
+const { admit } = Gate.prototype;
 let first: Promise<Access> | undefined;
-Gate.prototype.check = function (request, scope) {
-  first ??= check.call(this, request, scope);
+Gate.prototype.admit = function (request, reply, scope) {
+  first ??= admit.call(this, request, reply, scope);
   return first;
 };

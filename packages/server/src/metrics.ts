@@ -33,7 +33,7 @@ export class Metrics {
     });
     this.#limited = new Counter({
       name: "audit_requests_limited_total",
-      help: "Requests that were answered 429, by limit: tenant, credential, refused_credentials",
+      help: "Requests that were answered 429, by limit: tenant, credential, revocations, refused_credentials",
       labelNames: ["limit"],
       registers,
     });

@@ -21,6 +21,7 @@ import { type OpenDatabase, openDatabase } from "./db/open.ts";
 import { checkServer } from "./db/prepare.ts";
 import { isConnectionError } from "./db/unavailable.ts";
 import { Gate } from "./http/access.ts";
+import { Authentication } from "./http/authentication.ts";
 import { drainHttp } from "./http/drain.ts";
 import { buildServer } from "./http/server.ts";
 import { Tls } from "./http/tls.ts";
@@ -164,12 +165,15 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         bodies: new Bodies(config.bodiesMaxBytes),
         gate: new Gate({
           tenants,
-          adminToken: new AdminToken(adminToken),
-          apiKeys,
-          tokens,
-          certificates,
-          proxies,
-          guesses: new Guesses(config.refusedCredentialsLimit),
+          rateLimits,
+          authentication: new Authentication({
+            adminToken: new AdminToken(adminToken),
+            apiKeys,
+            tokens,
+            certificates,
+            proxies,
+            guesses: new Guesses(config.refusedCredentialsLimit),
+          }),
         }),
         readiness: readinessOf({
           database,

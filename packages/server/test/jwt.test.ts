@@ -383,6 +383,21 @@ describe("over HTTP", () => {
     expect((await bearer(made.body.secret).get("/v1/logs")).status).toBe(200);
   });
 
+  test("guesses of a neighbour hold up no token whose key is known", async () => {
+    const limited = await startTestServer({
+      ...databaseSettings(database),
+      ...{ JWT_ISSUER: ISSUER, JWT_AUDIENCE: AUDIENCE, JWT_JWKS_URL: login.url, REFUSED_CREDENTIALS_LIMIT: "3" },
+    });
+    const by = (token: string) => limited.api.as({ authorization: `Bearer ${token}` }).get("/v1/logs");
+    expect((await by(await login.token({ scope: "read" }))).status).toBe(200); // the keys are there
+    const forged = () => login.token({}, { key: { ...newSigningKey(), kid: login.keys[0]!.kid } });
+    for (let i = 0; i < 5; i++) expect((await by(await forged())).status).toBe(401); // a refusal of its own each time
+    expect((await by(await login.token({ scope: "read", sub: "new" }))).status).toBe(200);
+    // What must be looked up is not.
+    expect((await by("tally_1")).status).toBe(429);
+    expect((await by(await login.token({}, { key: newSigningKey() }))).status).toBe(429);
+  });
+
   test("refusals are 401 that say why and repeat nothing; an issuer that is away is 503", async () => {
     const forged = await login.token({}, { key: { ...newSigningKey(), kid: login.keys[0]!.kid } });
     for (const [token, words] of [

@@ -25,8 +25,8 @@ afterAll(async () => {
 });
 
 /** API keys of a tenant of their own, with these settings. */
-async function clients(settings: Record<string, number> = {}, count = 1): Promise<Api[]> {
-  const { slug } = await database.tenant();
+async function clients(settings: Record<string, number> = {}, count = 1, of?: string): Promise<Api[]> {
+  const slug = of ?? (await database.tenant()).slug;
   const operator = other.operator.with({ "x-tenant-id": slug });
   await operator.patch(`/v1/tenants/${slug}`, { settings: { rate_limit_requests: 0, ...settings } });
   const keys = Array.from({ length: count }, async () => {
@@ -113,6 +113,64 @@ describe("rate limits", () => {
     }
   });
 
+  test("a tenant in debt lists and revokes its credentials all the same, by a limit apart", async () => {
+    const { slug } = await database.tenant();
+    const operator = other.operator.with({ "x-tenant-id": slug });
+    await operator.patch(`/v1/tenants/${slug}`, { settings: { rate_limit_requests: 10 } });
+    const make = async (scopes: string[]) => {
+      const { body } = await operator.post<{ id: string; secret: string }>("/v1/admin/api-keys", { name: "n", scopes });
+      return { id: body.id, api: server.api.as({ authorization: `Bearer ${body.secret}` }) };
+    };
+    const [leaked, admin] = [await make(["write"]), await make(["admin"])];
+    expect((await leaked.api.post("/v1/logs/bulk", bulk(2_000))).status).toBe(201);
+    expect((await leaked.api.post("/v1/logs/bulk", bulk(2_000))).status).toBe(429);
+    expect((await admin.api.post("/v1/admin/api-keys", { name: "n", scopes: ["read"] })).status).toBe(429);
+    for (const list of ["api-keys", "certificates", "keys"]) {
+      expect((await admin.api.get(`/v1/admin/${list}`)).status).toBe(200);
+    }
+    const revoked = await admin.api.delete<{ revoked_at: string }>(`/v1/admin/api-keys/${leaked.id}`);
+    expect([revoked.status, revoked.body.revoked_at]).toEqual([200, expect.any(String)]);
+    expect(revoked.headers["ratelimit-policy"]).toBe('"revocations";q=300;w=60');
+    expect(revoked.headers.ratelimit).toMatch(/^"revocations";r=29\d;t=1$/);
+    // Of what there is not: neither is held up.
+    const none = "00000000-0000-7000-8000-000000000000";
+    expect((await admin.api.delete(`/v1/admin/certificates/${none}`)).status).toBe(404);
+    expect((await admin.api.post(`/v1/admin/keys/${none}/revoke`, {})).status).toBe(404);
+    const after = other.api.as(leaked.api.headers);
+    await until(async () => (await after.get("/v1/logs")).status === 401, { what: "it is revoked" });
+  });
+
+  test("what a credential may not do costs as much as what it may", async () => {
+    const api = await client({ rate_limit_requests: 4 });
+    expect((await api.post("/v1/admin/verify-chain", undefined)).status).toBe(403);
+    expect((await api.get("/v1/logs", { "x-tenant-id": "default" })).status).toBe(403);
+    const refused = await api.get("/v1/admin/api-keys"); // of a limit apart
+    expect([refused.status, refused.headers["ratelimit-policy"]]).toEqual([403, '"revocations";q=300;w=60']);
+    expect((await api.get("/v1/logs")).headers.ratelimit).toMatch(/^"tenant";r=1;/);
+    expect((await api.get("/v1/tenants")).status).toBe(403);
+    expect((await api.get("/v1/tenants")).status).toBe(429);
+  });
+
+  test("entries in tiles cost a request, also where hashes are for everyone", async () => {
+    const open = await startTestServer({
+      ...databaseSettings(database),
+      PUBLIC_LOG: "true",
+      RATE_LIMIT_REQUESTS: "10",
+    });
+    const { slug } = await database.tenant();
+    const [known] = await clients({ rate_limit_requests: 2 }, 1, slug);
+    const api = open.api.as(known!.headers);
+    const { seq } = await api.record(EVENT);
+    const tile = (level: string) => `/v1/tenants/${slug}/log/tile/${level}/000.p/${seq + 1}`;
+    const entries = await api.get(tile("entries"));
+    expect([entries.status, entries.headers.ratelimit]).toEqual([200, expect.stringMatching(/^"tenant";r=0;/)]);
+    expect((await api.get(tile("entries"))).status).toBe(429);
+    expect((await open.api.as({}).get(tile("entries"))).status).toBe(401);
+    const hashes = await open.api.as({}).get(tile("0"));
+    expect([hashes.status, hashes.headers.ratelimit]).toEqual([200, undefined]);
+    await open.stop();
+  });
+
   test("the operator is limited by the credential, and no tenant pays for the operator", async () => {
     const { headers } = await server.operator.get("/v1/tenants");
     expect(headers["ratelimit-policy"]).toBe('"credential";q=10;w=60');
@@ -142,5 +200,7 @@ describe("refused credentials", () => {
     expect((await fresh!.get("/v1/logs")).status).toBe(429);
     expect((await known!.get("/v1/logs")).status).toBe(200);
     expect((await server.operator.get("/v1/tenants")).status).toBe(200);
+    // Of the operator's token too, which nothing has to be looked up for.
+    expect((await server.api.as({ "x-admin-token": "not-it" }).get("/v1/tenants")).status).toBe(429);
   });
 });

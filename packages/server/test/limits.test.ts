@@ -8,7 +8,7 @@ import { TestDatabase } from "../src/testing/log.ts";
 
 const holder = (tenantId: string, id = "key", settings = {}) => ({
   credential: { kind: "api_key", id } as const,
-  tenant: { tenantId, settings },
+  tenant: { tenantId, slug: tenantId, settings },
 });
 
 describe("in memory", () => {
@@ -101,6 +101,28 @@ describe("in memory", () => {
       const limits = new RateLimits({ perTenant: 10 });
       const operator = { credential: { kind: "admin_token", id: "admin_token" } as const, tenant: undefined };
       expect(limits.limitsOf(operator).map(({ name, bucket }) => [name, bucket.limit])).toEqual([["credential", 10]]);
+    });
+
+    test("revoking has a limit of each credential apart; none where nothing is limited", () => {
+      const limits = new RateLimits({ perTenant: 10 });
+      limits.take(limits.limitsOf(holder("t1")), 5_000);
+      const [limit, ...more] = limits.revocationLimitsOf(holder("t1"));
+      expect([limit!.name, limit!.bucket.level, more]).toEqual(["revocations", 300, []]);
+      limits.take([limit!], 300);
+      expect(() => limits.take(limits.revocationLimitsOf(holder("t1")), 1)).toThrow(RateLimitError);
+      limits.take(limits.revocationLimitsOf(holder("t1", "another")), 1);
+      expect(new RateLimits({ perTenant: 0 }).revocationLimitsOf(holder("t1"))).toEqual([]);
+    });
+
+    test("where there are too many buckets those of credentials go, and tenants' debts stay", () => {
+      const limits = new RateLimits({ perTenant: 10, perCredential: 5, maxBuckets: 10 });
+      limits.take(limits.limitsOf(holder("t1")), 100);
+      const levelOf = (tenant: string) => limits.limitsOf(holder(tenant))[0]!.bucket.level;
+      for (let index = 0; index < 100; index++) limits.limitsOf(holder("t2", `key-${index}`));
+      expect(levelOf("t1")).toBe(-90);
+      expect([...limits.inUse()].length).toBeLessThanOrEqual(10);
+      for (let index = 0; index < 100; index++) limits.limitsOf(holder(`other-${index}`));
+      expect(levelOf("t1")).toBe(10);
     });
 
     test("buckets that are full again are forgotten", () => {

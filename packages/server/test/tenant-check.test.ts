@@ -62,15 +62,15 @@ beforeAll(async () => {
   const { checkpoints, tiles } = signing;
   const apiKeys = new ApiKeys(database);
   const publishers = new Publishers(database);
-  const check = async (): Promise<Access> => ({
-    ...{ log: given, caller: undefined, serviceId: undefined, tenantBy: "credential" },
+  const admit = async (): Promise<Access> => ({
+    ...{ log: given, caller: undefined, holder: undefined, serviceId: undefined, tenantBy: "credential" },
     ...{ operator: false, actor: OPERATOR },
   });
   const limits = loadConfig({ MAX_EVENT_LOOP_DELAY_MS: "0" }, { cwd: db.signingDirectory });
   app = await buildServer(
     {
       ...{ database, tenants, sequencer, signing, publishers },
-      gate: { check, checkPublic: check, logOf: async () => given } as unknown as Gate,
+      gate: { admit, admitPublic: admit, admitFurther: async () => {}, logOf: async () => given } as unknown as Gate,
       rateLimits: new RateLimits({ perTenant: 0, perCredential: 0 }),
       bodies: new Bodies(2 ** 30),
       tenantChanges: new TenantChanges({ sequencer, tenants }),

@@ -24,10 +24,15 @@ export class AdminToken {
     this.#hash = hash("sha256", token, "buffer");
   }
 
-  /** @throws {CredentialError} `admin_token_wrong`. */
-  authenticate(token: string): Caller {
+  /**
+   * The operator.
+   * @param onStranger called before a wrong token is refused; what it throws refuses it.
+   * @throws {CredentialError} `admin_token_wrong`.
+   */
+  authenticate(token: string, onStranger?: () => void): Caller {
     // Hashes of equal length: the comparison tells nothing by its time.
     if (timingSafeEqual(hash("sha256", token, "buffer"), this.#hash)) return CALLER;
+    onStranger?.();
     throw new CredentialError("admin_token_wrong", "The admin token is not this installation's.");
   }
 }

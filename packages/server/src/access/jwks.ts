@@ -2,7 +2,14 @@
  * The keys of a token issuer (RFC 7517), fetched from its URL: kept, renewed beside the requests, and asked for anew where a token
  * names one that is not among them.
  */
-import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from "jose";
+import {
+  createLocalJWKSet,
+  decodeProtectedHeader,
+  errors,
+  type JSONWebKeySet,
+  type JWTVerifyGetKey,
+  type ProtectedHeaderParameters,
+} from "jose";
 
 /** Keys are renewed once they are so old, while requests go on with those that are there: rotation without a wait. */
 const RENEW_MS = 300_000;
@@ -32,7 +39,7 @@ export class Jwks {
   readonly #now: () => number;
   readonly #onError: (error: unknown) => void;
   readonly #onRecovered: () => void;
-  #keys: { readonly find: JWTVerifyGetKey; readonly at: number } | undefined;
+  #keys: { readonly find: JWTVerifyGetKey; readonly ids: ReadonlySet<unknown>; readonly at: number } | undefined;
   #asked: { readonly at: number; failed: boolean } | undefined;
   #fetching: Promise<void> | undefined;
   /** Whether the last fetch failed. */
@@ -69,6 +76,18 @@ export class Jwks {
     }
   };
 
+  /** Whether a token can be judged without a fetch: the key that it names is there, or it is malformed. */
+  has(token: string): boolean {
+    let header: ProtectedHeaderParameters;
+    try {
+      header = decodeProtectedHeader(token);
+    } catch {
+      return true;
+    }
+    if (this.#keys === undefined || this.#now() - this.#keys.at >= MAX_AGE_MS) return false;
+    return header.kid === undefined || this.#keys.ids.has(header.kid);
+  }
+
   /** Fetches the keys before anyone needs them. A failure is told to `onError` and leaves it to the first token. */
   async prefetch(): Promise<void> {
     await this.#renew();
@@ -82,7 +101,11 @@ export class Jwks {
       this.#asked = asked;
       this.#fetching = fetchKeys(this.#url)
         .then((keys) => {
-          this.#keys = { find: createLocalJWKSet(keys), at: this.#now() };
+          this.#keys = {
+            find: createLocalJWKSet(keys),
+            ids: new Set(keys.keys.map(({ kid }) => kid)),
+            at: this.#now(),
+          };
           if (this.#isAway) this.#onRecovered();
           this.#isAway = false;
         })

@@ -68,6 +68,7 @@ export class Tokens {
   readonly #findTenant: TokensOptions["findTenant"];
   readonly #now: () => number;
   readonly #findKey: JWTVerifyGetKey;
+  readonly #hasKeyOf: (token: string) => boolean;
   readonly #algorithms: readonly string[];
   readonly #prefetch: (() => Promise<void>) | undefined;
   /** By the hash of the token. Those under way as well: requests that bring the same token share its verification. */
@@ -77,12 +78,13 @@ export class Tokens {
     this.#settings = settings;
     this.#findTenant = findTenant;
     this.#now = now;
-    const { find, algorithms, prefetch } = keysOf(settings.keys, {
+    const { find, has, algorithms, prefetch } = keysOf(settings.keys, {
       now,
       ...(onError && { onError }),
       ...(onRecovered && { onRecovered }),
     });
     this.#findKey = find;
+    this.#hasKeyOf = has;
     this.#algorithms = algorithms;
     this.#prefetch = prefetch;
   }
@@ -94,7 +96,8 @@ export class Tokens {
 
   /**
    * Who brings this token.
-   * @param onStranger called before a token is verified that was not found good before; what it throws refuses it.
+   * @param onStranger called before the keys are fetched to verify a token; what it throws refuses it. By keys that are there a
+   *   token is verified without a look at anything.
    * @throws {CredentialError} `jwt_invalid`, `jwt_expired`, `jwt_tenant_unknown`. @throws {KeysUnavailableError} where the keys to
    *   judge it by cannot be had.
    */
@@ -122,7 +125,7 @@ export class Tokens {
     const key = hash("sha256", token, "hex");
     const known = this.#verified.get(key);
     if (known !== undefined && now - known.at < CACHE_MS) return known.claims;
-    if (known === undefined) onStranger?.();
+    if (known === undefined && !this.#hasKeyOf(token)) onStranger?.();
     this.#verified.delete(key);
     const claims = this.#verify(token, new Date(now));
     if (this.#verified.size >= CACHE_SIZE) this.#verified.delete(this.#verified.keys().next().value!);
@@ -198,19 +201,29 @@ export class Tokens {
 function keysOf(
   keys: TokenKeys,
   options: ConstructorParameters<typeof Jwks>[1],
-): { find: JWTVerifyGetKey; algorithms: readonly string[]; prefetch?: () => Promise<void> } {
+): {
+  find: JWTVerifyGetKey;
+  has: (token: string) => boolean;
+  algorithms: readonly string[];
+  prefetch?: () => Promise<void>;
+} {
   switch (keys.kind) {
     case "jwks": {
       const jwks = new Jwks(keys.url, options);
-      return { find: jwks.find, algorithms: ALGORITHMS, prefetch: () => jwks.prefetch() };
+      return {
+        find: jwks.find,
+        has: (token) => jwks.has(token),
+        algorithms: ALGORITHMS,
+        prefetch: () => jwks.prefetch(),
+      };
     }
     case "public_key": {
       const { key, algorithms } = verificationKey(keys.pem);
-      return { find: async () => key, algorithms };
+      return { find: async () => key, has: () => true, algorithms };
     }
     case "secret": {
       const secret = Buffer.from(keys.secret, "utf8");
-      return { find: async () => secret, algorithms: ["HS256"] };
+      return { find: async () => secret, has: () => true, algorithms: ["HS256"] };
     }
   }
 }

@@ -1,22 +1,15 @@
 /**
- * Who asks, and what they may do: the credential of a request, checked against the route's scope and the tenant that is named.
+ * The gate: who asks, what their limits say, and what they may do, by the route's scope and the tenant that is named.
  */
 import type { Actor } from "@tallystick/core/event";
-import type { FastifyRequest } from "fastify";
-import { type AdminToken, OPERATOR } from "../access/admin-token.ts";
-import { type ApiKeys, SECRET_PREFIX } from "../access/api-keys.ts";
-import { type Caller, CredentialError } from "../access/caller.ts";
-import type { Certificates } from "../access/certificates.ts";
-import { KeysUnavailableError } from "../access/jwks.ts";
-import type { Tokens } from "../access/jwt.ts";
+import type { FastifyReply, FastifyRequest } from "fastify";
+import type { Caller } from "../access/caller.ts";
 import type { Scope } from "../access/scopes.ts";
-import { looksLikeToken } from "../access/token-form.ts";
-import type { Guesses } from "../limits/guesses.ts";
+import type { Holder, RateLimits } from "../limits/rate-limits.ts";
 import type { TenantLog, Tenants } from "../log/tenants.ts";
-import { clientCertificateOf, refuseForged } from "./client-certificate.ts";
+import type { Asker, Authentication } from "./authentication.ts";
 import { Problem } from "./problem.ts";
-import { tooManyRefused } from "./rate-limit.ts";
-import type { TrustedProxies } from "./trusted-proxies.ts";
+import { chargeRequest } from "./rate-limit.ts";
 
 /** What a request may do: decided before its handler runs. */
 export interface Access {
@@ -24,6 +17,8 @@ export interface Access {
   readonly log: TenantLog;
   /** Whose credential it is; none where the route is open to all. */
   readonly caller: Caller | undefined;
+  /** Whose limits it is charged to; as `caller`. */
+  readonly holder: Holder | undefined;
   /** The service that its credential is bound to. */
   readonly serviceId: string | undefined;
   /**
@@ -43,16 +38,10 @@ export type RequiredScope = Scope | "any";
 /** The tenant that the operator works on who names none. */
 const DEFAULT_TENANT = "default";
 
-/** What decides about each kind of credential. */
 export interface GateParts {
   readonly tenants: Tenants;
-  readonly adminToken: AdminToken;
-  readonly apiKeys: ApiKeys;
-  /** None where no issuer of tokens is set. */
-  readonly tokens: Tokens | undefined;
-  readonly certificates: Certificates;
-  readonly proxies: TrustedProxies;
-  readonly guesses: Guesses;
+  readonly authentication: Authentication;
+  readonly rateLimits: RateLimits;
 }
 
 export class Gate {
@@ -65,60 +54,68 @@ export class Gate {
   }
 
   /**
-   * The access of a request.
-   * @throws {CredentialError} without a good credential (401). @throws {Problem} 403 where it may not do this, 404 where the
-   *   operator names no tenant there is, 429 where too many credentials of its address were refused.
+   * Lets a request in to what `scope` is asked for: who it is, what their limits say, what they may do, and on which log.
+   * @throws {import("../access/caller.ts").CredentialError} without a good credential (401). @throws {Problem} 403 where it may
+   *   not do this, 404 where the operator names no tenant there is, 429 where a limit is used up, or too many credentials of its
+   *   address were refused.
    */
-  async check(request: FastifyRequest, scope: RequiredScope): Promise<Access> {
-    try {
-      return await this.#check(request, scope);
-    } catch (error) {
-      if (isGuess(error)) this.#parts.guesses.refused(request.ip);
-      throw error;
-    }
+  async admit(request: FastifyRequest, reply: FastifyReply, scope: RequiredScope): Promise<Access> {
+    const asker = await this.#parts.authentication.whoAsks(request);
+    const own = await this.#ownLog(asker);
+    const holder = { credential: asker.caller.credential, tenant: asker.operator ? undefined : own };
+    // Before anything is refused: a credential that goes on asking for what it may not do pays for it.
+    chargeRequest(this.#parts.rateLimits, holder, reply, { revokes: request.routeOptions.config.revokes });
+    requireScope(asker, scope);
+    return { ...asker, ...(await this.#logNamed(request, asker, own)), holder, serviceId: asker.caller.serviceId };
   }
 
-  async #check(request: FastifyRequest, scope: RequiredScope): Promise<Access> {
-    refuseForged(request, this.#parts.proxies);
-    const token = request.headers["x-admin-token"];
-    const admin = typeof token === "string" ? this.#parts.adminToken.authenticate(token) : undefined;
-    // Beside another credential the admin token adds the operator's rights, and the tenant stays that credential's. A certificate
-    // is the connection's and not the request's: it counts where the request itself brings nothing.
-    const caller = (await this.#callerOf(request)) ?? admin ?? (await this.#certifiedOf(request));
-    if (caller === undefined) {
-      throw new CredentialError(
-        "credential_missing",
-        'Send an API key as "Authorization: Bearer <key>" or "X-API-Key".',
-      );
+  /** What a request needs beyond what its route asks for. Errors as {@link admit}. */
+  async admitFurther(request: FastifyRequest, reply: FastifyReply, scope: RequiredScope): Promise<void> {
+    const { caller, operator } = request.access;
+    if (caller === undefined) request.access = await this.admit(request, reply, scope);
+    else requireScope({ caller, operator }, scope);
+  }
+
+  /** The log of a credential's tenant; undefined where the credential is no tenant's, or acts across them. */
+  async #ownLog({ caller }: Asker): Promise<TenantLog | undefined> {
+    if (caller.tenantId === undefined || caller.scopes.includes("operator")) return undefined;
+    return this.#tenantOf(caller.tenantId);
+  }
+
+  /** The log that a request works on: the credential's own, or the one that the operator names. */
+  async #logNamed(
+    request: FastifyRequest,
+    { caller }: Asker,
+    own: TenantLog | undefined,
+  ): Promise<Pick<Access, "log" | "tenantBy">> {
+    const names = namedTenants(request);
+    if (own !== undefined) {
+      for (const name of names) requireTenant(own, name, caller);
+      return { log: own, tenantBy: "credential" };
     }
-    const operator = admin !== undefined || caller.scopes.includes("operator");
-    if (!operator && scope !== "any" && !caller.scopes.includes(scope)) throw scopeMissing(caller, scope);
-    const access = {
-      caller,
-      serviceId: caller.serviceId,
-      operator,
-      actor: admin === undefined ? caller.actor : OPERATOR,
-    };
-    const [named, ...again] = namedTenants(request);
-    if (caller.tenantId === undefined || caller.scopes.includes("operator")) {
-      const log = await this.#tenantOf(named ?? DEFAULT_TENANT);
-      for (const other of again) requireSame(log, other);
-      return { ...access, log, tenantBy: named === undefined ? "default" : "operator" };
-    }
-    const log = await this.#tenantOf(caller.tenantId);
-    for (const one of named === undefined ? [] : [named, ...again]) requireTenant(log, one, caller);
-    return { ...access, log, tenantBy: "credential" };
+    const [named, ...again] = names;
+    const log = await this.#tenantOf(named ?? DEFAULT_TENANT);
+    for (const other of again) requireSame(log, other);
+    return { log, tenantBy: named === undefined ? "default" : "operator" };
   }
 
   /**
    * The access of a request to what a log shows to anyone, by the path's tenant.
    * @throws {Problem} 404 where there is no such tenant.
    */
-  async checkPublic(request: FastifyRequest): Promise<Access> {
+  async admitPublic(request: FastifyRequest): Promise<Access> {
     const [named] = namedTenants(request);
     const log = await this.#tenantOf(named ?? DEFAULT_TENANT);
     const actor: Actor = { type: "anonymous" };
-    return { log, caller: undefined, serviceId: undefined, tenantBy: "operator", operator: false, actor };
+    return {
+      log,
+      caller: undefined,
+      serviceId: undefined,
+      holder: undefined,
+      tenantBy: "operator",
+      operator: false,
+      actor,
+    };
   }
 
   /** The log that a body's `tenant_id` names: the operator's choice, for everyone else only their own. */
@@ -130,31 +127,6 @@ export class Gate {
     return access.log;
   }
 
-  /** Whoever holds the credential that the request brings beside the admin token; undefined where it brings none. */
-  #callerOf(request: FastifyRequest): Promise<Caller> | undefined {
-    const { apiKeys, tokens } = this.#parts;
-    const onStranger = () => this.#refuseGuesses(request);
-    const bearer = bearerOf(request);
-    if (bearer !== undefined) {
-      const isToken = tokens !== undefined && !bearer.startsWith(SECRET_PREFIX) && looksLikeToken(bearer);
-      return isToken ? tokens.authenticate(bearer, onStranger) : apiKeys.authenticate(bearer, onStranger);
-    }
-    const key = request.headers["x-api-key"];
-    return typeof key === "string" ? apiKeys.authenticate(key, onStranger) : undefined;
-  }
-
-  /** Whoever holds the certificate of the request's connection; undefined where it has none. */
-  #certifiedOf(request: FastifyRequest): Promise<Caller> | undefined {
-    const certificate = clientCertificateOf(request, this.#parts.proxies);
-    return certificate && this.#parts.certificates.authenticate(certificate); // a CA has vouched for it: it is no guess
-  }
-
-  /** Before a credential is looked up that this server has not found before: those it has are never held up by a neighbour. */
-  #refuseGuesses(request: FastifyRequest): void {
-    const seconds = this.#parts.guesses.secondsToWait(request.ip);
-    if (seconds > 0) throw tooManyRefused(seconds);
-  }
-
   async #tenantOf(idOrSlug: string): Promise<TenantLog> {
     const log = await this.#tenants.find(idOrSlug.toLowerCase());
     if (log === undefined) throw new Problem(404, "not-found", `There is no tenant "${idOrSlug}".`);
@@ -162,10 +134,9 @@ export class Gate {
   }
 }
 
-/** Whether a credential was brought that was not found good. One by a key that cannot be had may be anybody's. */
-function isGuess(error: unknown): boolean {
-  if (error instanceof KeysUnavailableError) return true;
-  return error instanceof CredentialError && error.reason !== "credential_missing";
+/** @throws {Problem} 403 where the credential has not the scope. */
+function requireScope({ caller, operator }: Pick<Asker, "caller" | "operator">, scope: RequiredScope): void {
+  if (!operator && scope !== "any" && !caller.scopes.includes(scope)) throw scopeMissing(caller, scope);
 }
 
 function scopeMissing({ scopes, credential }: Caller, scope: Scope): Problem {
@@ -202,14 +173,4 @@ function namedTenants(request: FastifyRequest): string[] {
   const header = request.headers["x-tenant-id"];
   const parameter = (request.query as Record<string, unknown> | undefined)?.tenant_id;
   return [path, header, parameter].filter((named) => typeof named === "string");
-}
-
-function bearerOf(request: FastifyRequest): string | undefined {
-  const { authorization } = request.headers;
-  if (authorization === undefined) return undefined;
-  const [scheme, secret, ...rest] = authorization.split(" ");
-  if (scheme?.toLowerCase() !== "bearer" || secret === undefined || rest.length > 0) {
-    throw new CredentialError("credential_malformed", 'The Authorization header must be "Bearer <key>".');
-  }
-  return secret;
 }

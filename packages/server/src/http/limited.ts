@@ -33,25 +33,30 @@ export class Limited {
 
   /** Looks whether it was a limit that refused the request. */
   note(request: FastifyRequest, { cause, reason }: Problem): void {
-    if (cause instanceof RateLimitError) this.#rateLimited(request, cause);
+    if (cause instanceof RateLimitError) this.#rateLimited(cause);
     else if (reason === "refused_too_often") this.#guessing(request);
   }
 
-  #rateLimited(request: FastifyRequest, { limit: { name, bucket } }: RateLimitError): void {
+  #rateLimited({ limit: { name, bucket, holder } }: RateLimitError): void {
     this.#metrics.limited(name);
-    // Null until the gate has let the request in.
-    const access = request.access as typeof request.access | null;
-    if (access === null) return;
-    const { operator, log, caller } = access;
-    const { kind = "", id = "" } = caller?.credential ?? {};
+    const { credential, tenant } = holder;
+    const { kind, id } = credential;
     const perMinute = bucket.limit;
     const facts = {
       limit: name,
       per_minute: perMinute,
       credential: { kind, id },
-      ...(!operator && { tenant: log.slug }),
+      ...(tenant && { tenant: tenant.slug }),
     };
-    if (operator) {
+    if (name === "revocations") {
+      this.#tell(
+        `revocations ${kind} ${id}`,
+        facts,
+        `requests that list and revoke credentials are answered 429 to a credential: ${perMinute} a minute are the limit of each`,
+      );
+      return;
+    }
+    if (tenant === undefined) {
       this.#tell(
         `${kind} ${id}`,
         facts,
@@ -61,12 +66,12 @@ export class Limited {
     }
     const [whose, option] =
       name === "tenant"
-        ? [`tenant ${log.slug}`, "--requests"]
-        : [`a credential of tenant ${log.slug}`, "--credential-requests"];
+        ? [`tenant ${tenant.slug}`, "--requests"]
+        : [`a credential of tenant ${tenant.slug}`, "--credential-requests"];
     this.#tell(
-      `${name} ${log.tenantId}`,
+      `${name} ${tenant.tenantId}`,
       facts,
-      `requests of ${whose} are answered 429: ${perMinute} a minute, events counted, are its limit. To raise it: tallystick tenants limit ${log.slug} ${option} ${perMinute * 2}`,
+      `requests of ${whose} are answered 429: ${perMinute} a minute, events counted, are its limit. To raise it: tallystick tenants limit ${tenant.slug} ${option} ${perMinute * 2}`,
     );
   }
 

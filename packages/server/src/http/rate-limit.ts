@@ -3,18 +3,21 @@
  */
 import type { FastifyReply } from "fastify";
 import { WINDOW_SECONDS } from "../limits/bucket.ts";
-import { type Limit, RateLimitError, type RateLimits } from "../limits/rate-limits.ts";
-import type { Access } from "./access.ts";
+import { type Holder, type Limit, type LimitName, RateLimitError, type RateLimits } from "../limits/rate-limits.ts";
 import { Problem } from "./problem.ts";
 
 /**
  * Takes the cost of a request from the limits of whoever sends it, and says in the answer's headers what is left.
+ * @param revokes it ends a credential, or finds it: it is charged to a limit apart.
  * @throws {Problem} 429 where one is used up.
  */
-export function chargeRequest(limits: RateLimits, access: Access, reply: FastifyReply, cost = 1): void {
-  const { caller, log, operator } = access;
-  if (caller === undefined) return; // a public route
-  const applied = limits.limitsOf({ credential: caller.credential, tenant: operator ? undefined : log });
+export function chargeRequest(
+  limits: RateLimits,
+  holder: Holder,
+  reply: FastifyReply,
+  { cost = 1, revokes = false }: { cost?: number; revokes?: boolean | undefined } = {},
+): void {
+  const applied = revokes ? limits.revocationLimitsOf(holder) : limits.limitsOf(holder);
   if (applied.length === 0) return;
   try {
     limits.take(applied, cost);
@@ -39,14 +42,21 @@ function standingOf({ name, bucket }: Limit): string {
 
 function tooMany(error: RateLimitError): Problem {
   const { name, bucket } = error.limit;
-  const whose = name === "tenant" ? "The tenant's credentials together" : "This credential";
-  const setting = name === "tenant" ? "rate_limit_requests" : "credential_rate_limit_requests";
-  return new Problem(
-    429,
-    "too-many-requests",
-    `${whose} may send ${bucket.limit} requests a minute, each event of a bulk request counted: wait as Retry-After says, or ask the operator to raise "${setting}" of the tenant.`,
-    { retryAfterSeconds: bucket.secondsUntilOpen, cause: error },
-  );
+  return new Problem(429, "too-many-requests", `${wordsFor(name, bucket.limit)}.`, {
+    retryAfterSeconds: bucket.secondsUntilOpen,
+    cause: error,
+  });
+}
+
+function wordsFor(name: LimitName, perMinute: number): string {
+  if (name === "revocations") {
+    return `This credential may list and revoke credentials ${perMinute} times a minute: wait as Retry-After says`;
+  }
+  const [whose, setting] =
+    name === "tenant"
+      ? ["The tenant's credentials together", "rate_limit_requests"]
+      : ["This credential", "credential_rate_limit_requests"];
+  return `${whose} may send ${perMinute} requests a minute, each event of a bulk request counted: wait as Retry-After says, or ask the operator to raise "${setting}" of the tenant`;
 }
 
 /** The refusal of a credential without a look, because too many of this address were refused. */

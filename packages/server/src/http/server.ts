@@ -37,7 +37,6 @@ import { answerMalformed, malformedAnswer } from "./malformed.ts";
 import { nothingThere } from "./nothing-there.ts";
 import { documentApi } from "./openapi.ts";
 import { Problem, problemBody, problemOf } from "./problem.ts";
-import { chargeRequest } from "./rate-limit.ts";
 import { apiKeyRoutes } from "./routes/api-keys.ts";
 import { certificateRoutes } from "./routes/certificates.ts";
 import { exportRoutes } from "./routes/export.ts";
@@ -65,6 +64,8 @@ declare module "fastify" {
     scope?: RequiredScope;
     /** It records events: what it refuses is counted. */
     records?: true;
+    /** It ends a credential, or finds it: charged to a limit apart, so that whoever holds that one cannot use the limit up. */
+    revokes?: true;
     /** The path's `id` is the tenant that the request works on. */
     tenantInPath?: true;
     /** Open to all where PUBLIC_LOG says so. */
@@ -206,9 +207,8 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     if (scope === undefined) return;
     request.access =
       publicBySetting && options.publicLog
-        ? await services.gate.checkPublic(request)
-        : await services.gate.check(request, scope);
-    chargeRequest(services.rateLimits, request.access, reply);
+        ? await services.gate.admitPublic(request)
+        : await services.gate.admit(request, reply, scope);
   });
 
   // Node would answer this itself, with nothing but a status.

@@ -13,6 +13,8 @@ import { parseWith } from "../validate.ts";
 import { byOf } from "../watched.ts";
 
 const config = { scope: "admin" } as const;
+/** Also to find what is to be revoked. */
+const revoking = { ...config, revokes: true } as const;
 
 interface Body {
   readonly name: string;
@@ -22,7 +24,7 @@ interface Body {
 }
 
 export function apiKeyRoutes(app: FastifyInstance, { issuedKeys }: Services): void {
-  app.get("/v1/admin/api-keys", { schema: listApiKeysSchema, config }, async (request) => ({
+  app.get("/v1/admin/api-keys", { schema: listApiKeysSchema, config: revoking }, async (request) => ({
     data: await issuedKeys.list(request.access.log.tenantId),
   }));
 
@@ -39,7 +41,7 @@ export function apiKeyRoutes(app: FastifyInstance, { issuedKeys }: Services): vo
     return reply.code(201).header("location", `/v1/admin/api-keys/${key.id}`).send(key);
   });
 
-  app.delete("/v1/admin/api-keys/:id", { schema: revokeApiKeySchema, config }, async (request) => {
+  app.delete("/v1/admin/api-keys/:id", { schema: revokeApiKeySchema, config: revoking }, async (request) => {
     const { id } = request.params as { id: string };
     const revoked = await issuedKeys.revoke(request.access.log, byOf(request), id);
     if (revoked === undefined) throw new Problem(404, "not-found", `There is no API key ${id}.`);

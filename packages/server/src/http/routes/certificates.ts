@@ -18,6 +18,8 @@ import { parseWith } from "../validate.ts";
 import { byOf } from "../watched.ts";
 
 const config = { scope: "admin" } as const;
+/** Also to find what is to be revoked. */
+const revoking = { ...config, revokes: true } as const;
 
 interface Body {
   readonly name: string;
@@ -34,7 +36,7 @@ export function certificateRoutes(
   { issuedCertificates }: Services,
   { proxies }: Pick<HttpOptions, "proxies">,
 ): void {
-  app.get("/v1/admin/certificates", { schema: listCertificatesSchema, config }, async (request) => ({
+  app.get("/v1/admin/certificates", { schema: listCertificatesSchema, config: revoking }, async (request) => ({
     data: await issuedCertificates.list(request.access.log.tenantId),
   }));
 
@@ -61,7 +63,7 @@ export function certificateRoutes(
     }
   });
 
-  app.delete("/v1/admin/certificates/:id", { schema: revokeCertificateSchema, config }, async (request) => {
+  app.delete("/v1/admin/certificates/:id", { schema: revokeCertificateSchema, config: revoking }, async (request) => {
     const { id } = request.params as { id: string };
     const revoked = await issuedCertificates.revoke(request.access.log, byOf(request), id);
     if (revoked === undefined) throw new Problem(404, "not-found", `There is no client certificate ${id}.`);

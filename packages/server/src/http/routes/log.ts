@@ -136,7 +136,7 @@ export function logRoutes(app: FastifyInstance, services: Services, { publicLog 
       reply.header("cache-control", "no-store"); // of a 404: what is not there may be tomorrow
       if (tile === undefined) throw noTile(path);
       // Entries are for readers, whatever else is public.
-      if (tile.level === "entries") request.access = await gate.check(request, "read");
+      if (tile.level === "entries") await gate.admitFurther(request, reply, "read");
       const data = await new LogReader(database, services.signing.tiles).tile(await logIn(request), tile);
       if (data === undefined) throw noTile(path);
       // A shared cache that leaves Vary out would give entries to anyone.

@@ -28,6 +28,8 @@ import { parseWith } from "../validate.ts";
 import { byOf } from "../watched.ts";
 
 const config = { scope: "admin" } as const;
+/** Also to find what is to be revoked. */
+const revoking = { ...config, revokes: true } as const;
 /** Long enough for a rolling deployment, and for what waits in a publisher's queue. */
 const DEFAULT_OVERLAP_SECONDS = 3_600;
 
@@ -45,7 +47,7 @@ interface RotateBody extends KeyBody {
 }
 
 export function publisherKeyRoutes(app: FastifyInstance, { publisherKeys }: Services): void {
-  app.get("/v1/admin/keys", { schema: listKeysSchema, config }, async (request) => ({
+  app.get("/v1/admin/keys", { schema: listKeysSchema, config: revoking }, async (request) => ({
     data: await publisherKeys.list(request.access.log.tenantId),
   }));
 
@@ -72,7 +74,7 @@ export function publisherKeyRoutes(app: FastifyInstance, { publisherKeys }: Serv
     return reply.code(201).header("location", "/v1/admin/keys").send(answerOf(changed));
   });
 
-  app.post("/v1/admin/keys/:id/revoke", { schema: revokeKeySchema, config }, async (request) => {
+  app.post("/v1/admin/keys/:id/revoke", { schema: revokeKeySchema, config: revoking }, async (request) => {
     const { id } = request.params as { id: string };
     const isEmpty = !Buffer.isBuffer(request.body) || request.body.length === 0;
     const body = isEmpty ? {} : parseWith<{ reason?: string }>(revokeKeySchema.body, jsonBody(request));

@@ -104,7 +104,8 @@ export function writeRoutes(app: FastifyInstance, services: Services): void {
 
   async function readBulk(request: FastifyRequest, reply: FastifyReply, partial: boolean): Promise<Bulk> {
     const { items, at } = bulkBody(request);
-    if (items.length > 1) chargeRequest(rateLimits, request.access, reply, items.length - 1);
+    const { holder } = request.access;
+    if (holder !== undefined && items.length > 1) chargeRequest(rateLimits, holder, reply, { cost: items.length - 1 });
     const prepared: PreparedEvent[] = [];
     const results: Bulk["results"] = [];
     let log: TenantLog | undefined;

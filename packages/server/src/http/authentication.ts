@@ -1,0 +1,116 @@
+/**
+ * Who asks: the credential that a request brings, and who holds it.
+ */
+import type { Actor } from "@tallystick/core/event";
+import type { FastifyRequest } from "fastify";
+import { type AdminToken, OPERATOR } from "../access/admin-token.ts";
+import { type ApiKeys, SECRET_PREFIX } from "../access/api-keys.ts";
+import { type Caller, CredentialError } from "../access/caller.ts";
+import type { Certificates } from "../access/certificates.ts";
+import { KeysUnavailableError } from "../access/jwks.ts";
+import type { Tokens } from "../access/jwt.ts";
+import { looksLikeToken } from "../access/token-form.ts";
+import type { Guesses } from "../limits/guesses.ts";
+import { clientCertificateOf, refuseForged } from "./client-certificate.ts";
+import { tooManyRefused } from "./rate-limit.ts";
+import type { TrustedProxies } from "./trusted-proxies.ts";
+
+/** What decides about each kind of credential. */
+export interface AuthenticationParts {
+  readonly adminToken: AdminToken;
+  readonly apiKeys: ApiKeys;
+  /** None where no issuer of tokens is set. */
+  readonly tokens: Tokens | undefined;
+  readonly certificates: Certificates;
+  readonly proxies: TrustedProxies;
+  readonly guesses: Guesses;
+}
+
+/** Whoever sends a request. */
+export interface Asker {
+  readonly caller: Caller;
+  /** Whether they may act across tenants: by their credential, or by the admin token beside it. */
+  readonly operator: boolean;
+  /** Who it is, for the entries that tell of what was done. */
+  readonly actor: Actor;
+}
+
+export class Authentication {
+  readonly #parts: AuthenticationParts;
+
+  constructor(parts: AuthenticationParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Who sends this request.
+   * @throws {CredentialError} without a good credential (401). @throws {KeysUnavailableError} where a token cannot be judged now.
+   * @throws {import("./problem.ts").Problem} 429 where too many credentials of its address were refused.
+   */
+  async whoAsks(request: FastifyRequest): Promise<Asker> {
+    try {
+      return await this.#whoAsks(request);
+    } catch (error) {
+      if (isGuess(error)) this.#parts.guesses.refused(request.ip);
+      throw error;
+    }
+  }
+
+  async #whoAsks(request: FastifyRequest): Promise<Asker> {
+    refuseForged(request, this.#parts.proxies);
+    const onStranger = () => this.#refuseGuesses(request);
+    const token = request.headers["x-admin-token"];
+    const admin = typeof token === "string" ? this.#parts.adminToken.authenticate(token, onStranger) : undefined;
+    // Beside another credential the admin token adds the operator's rights, and the tenant stays that credential's. A certificate
+    // is the connection's and not the request's: it counts where the request itself brings nothing.
+    const caller = (await this.#callerOf(request, onStranger)) ?? admin ?? (await this.#certifiedOf(request));
+    if (caller === undefined) {
+      throw new CredentialError(
+        "credential_missing",
+        'Send an API key as "Authorization: Bearer <key>" or "X-API-Key".',
+      );
+    }
+    const operator = admin !== undefined || caller.scopes.includes("operator");
+    return { caller, operator, actor: admin === undefined ? caller.actor : OPERATOR };
+  }
+
+  /** Whoever holds the credential that the request brings beside the admin token; undefined where it brings none. */
+  #callerOf(request: FastifyRequest, onStranger: () => void): Promise<Caller> | undefined {
+    const { apiKeys, tokens } = this.#parts;
+    const bearer = bearerOf(request);
+    if (bearer !== undefined) {
+      const isToken = tokens !== undefined && !bearer.startsWith(SECRET_PREFIX) && looksLikeToken(bearer);
+      return isToken ? tokens.authenticate(bearer, onStranger) : apiKeys.authenticate(bearer, onStranger);
+    }
+    const key = request.headers["x-api-key"];
+    return typeof key === "string" ? apiKeys.authenticate(key, onStranger) : undefined;
+  }
+
+  /** Whoever holds the certificate of the request's connection; undefined where it has none. */
+  #certifiedOf(request: FastifyRequest): Promise<Caller> | undefined {
+    const certificate = clientCertificateOf(request, this.#parts.proxies);
+    return certificate && this.#parts.certificates.authenticate(certificate); // a CA has vouched for it: it is no guess
+  }
+
+  /** Before a credential is looked up that this server has not found before: those it has are never held up by a neighbour. */
+  #refuseGuesses(request: FastifyRequest): void {
+    const seconds = this.#parts.guesses.secondsToWait(request.ip);
+    if (seconds > 0) throw tooManyRefused(seconds);
+  }
+}
+
+/** Whether a credential was brought that was not found good. One by a key that cannot be had may be anybody's. */
+function isGuess(error: unknown): boolean {
+  if (error instanceof KeysUnavailableError) return true;
+  return error instanceof CredentialError && error.reason !== "credential_missing";
+}
+
+function bearerOf(request: FastifyRequest): string | undefined {
+  const { authorization } = request.headers;
+  if (authorization === undefined) return undefined;
+  const [scheme, secret, ...rest] = authorization.split(" ");
+  if (scheme?.toLowerCase() !== "bearer" || secret === undefined || rest.length > 0) {
+    throw new CredentialError("credential_malformed", 'The Authorization header must be "Bearer <key>".');
+  }
+  return secret;
+}
