@@ -228,7 +228,24 @@ describe.skipIf(nginx === undefined)("nginx", () => {
       "1",
       "urn:tallystick:problem:too-many-requests",
     ]);
-    expect((await by(undefined, {}).get("/metrics")).status).toBe(404);
+    const inside = ["/metrics", "/health", "/health/ready"];
+    const spelled = (path: string) => [
+      path,
+      `${path}/`,
+      `${path}//`,
+      `${path}?a=b`,
+      `${path}/?a=b`,
+      `/${path}`,
+      `${path}%2F`,
+    ];
+    for (const path of [...inside.flatMap(spelled), "/%6Detrics/", "/x/../metrics/"]) {
+      const { status, text } = await by(undefined, {}).get(path);
+      expect([path, status]).toEqual([path, 404]);
+      expect(text).not.toContain("checks");
+    }
+    expect((await by(undefined, {}).get("/health/live")).status).toBe(200);
+    // The server itself has them, with a slash at the end too.
+    for (const path of inside) expect((await behind.api.get(`${path}/`)).status).toBe(200);
   });
 
   test("a body as large as the server takes goes through; of a larger one its client is told", async () => {
