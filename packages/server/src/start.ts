@@ -142,6 +142,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       tenants,
       intervalMs: config.watchIntervalMs,
       recordReads: config.recordReads,
+      secrets: [adminToken, secret].filter((one) => one !== undefined),
       onError: (error, what) => logger.warn({ err: error }, `not recorded, or not yet: ${what}`),
     });
     const app = await buildServer(

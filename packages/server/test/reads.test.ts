@@ -50,15 +50,20 @@ test("Reads tell a bounded number of credentials of a tenant apart, and say when
   expect(reads.full(log.tenantId)).toBe(false);
 });
 
-test("Reads keep no value that looks like a credential", () => {
-  const reads = new Reads();
+test("Reads keep no value that is a known secret or looks like a credential", () => {
+  const reads = new Reads(["of-our-own-choice"]);
   const secret = `tally_${"ab".repeat(20)}`;
   reads.add(
-    { log, by: by("a"), asked: { actor_id: secret, correlation_id: "eyJhbGciOiJFZERTQSJ9.e30.c2ln" }, entries: 0 },
+    {
+      log,
+      by: by("a"),
+      asked: { actor_id: secret, action: "of-our-own-choice", correlation_id: "eyJhbGciOiJFZERTQSJ9.e30.c2ln" },
+      entries: 0,
+    },
     0,
   );
   const [{ event }] = reads.take() as [ReturnType<Reads["take"]>[number]];
   expect(event.metadata!.filters).toEqual([
-    { filter: { actor_id: "tally_********", correlation_id: "********" }, reads: 1, entries: 0 },
+    { filter: { action: "********", actor_id: "tally_********", correlation_id: "********" }, reads: 1, entries: 0 },
   ]);
 });

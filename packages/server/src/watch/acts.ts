@@ -22,14 +22,25 @@ export interface Export {
   readonly treeSize: number | null;
 }
 
-export function exportedEvent(log: LogIdentity, by: By, { format, asked, from, to, treeSize }: Export): SystemEvent {
+export function exportedEvent(
+  log: LogIdentity,
+  by: By,
+  { format, asked, from, to, treeSize }: Export,
+  secrets: readonly string[],
+): SystemEvent {
   return {
     action: "tallystick.log.exported",
     ...byWhom(by),
     resource: { type: "log", id: log.name },
     outcome: "success",
     operation: "VIEW",
-    metadata: { format, filter: keptFilter(asked), from, to, ...(treeSize !== null && { tree_size: treeSize }) },
+    metadata: {
+      format,
+      filter: keptFilter(asked, secrets),
+      from,
+      to,
+      ...(treeSize !== null && { tree_size: treeSize }),
+    },
   };
 }
 
@@ -61,12 +72,16 @@ export function verifiedEvent(
 /** Parameters whose value may be personal: an entry is never deleted, so it says that they were given and not what they were. */
 const PERSONAL: ReadonlySet<string> = new Set(["ip", "q", "search_text"]);
 
-/** What an entry keeps of the parameters of a search, in the order of their names: no value that looks like a credential. */
-export function keptFilter(asked: Asked): JsonObject {
+/**
+ * What an entry keeps of the parameters of a search, in the order of their names: no value that looks like a credential.
+ *
+ * @param secrets those that may look like anything, as the settings give them.
+ */
+export function keptFilter(asked: Asked, secrets: readonly string[]): JsonObject {
   const given = Object.entries(asked).filter((entry): entry is [string, string] => entry[1] !== undefined);
   return Object.fromEntries(
     given
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([name, value]) => [name, PERSONAL.has(name) ? "(not kept)" : withoutSecrets(value)]),
+      .map(([name, value]) => [name, PERSONAL.has(name) ? "(not kept)" : withoutSecrets(value, secrets)]),
   );
 }

@@ -47,9 +47,15 @@ export const MAX_GROUPS = 4_000;
 const NONE: Count = { reads: 0, entries: 0 };
 
 export class Reads {
+  readonly #secrets: readonly string[];
   #groups = new Map<string, Group>();
   /** How many groups are whose. */
   #ofTenants = new Map<string, number>();
+
+  /** @param secrets never kept of a filter, whatever they look like. */
+  constructor(secrets: readonly string[] = []) {
+    this.#secrets = secrets;
+  }
 
   /** Whether there is room for no more credentials of this tenant: time to record. */
   full(tenantId: string): boolean {
@@ -62,7 +68,7 @@ export class Reads {
    * @returns whether there was room for it.
    */
   add({ log, by, asked, entries }: Read, atMs: number): boolean {
-    const filter = JSON.stringify(keptFilter(asked));
+    const filter = JSON.stringify(keptFilter(asked, this.#secrets));
     return this.#merge({
       ...{ log, by, firstMs: atMs, lastMs: atMs, others: NONE },
       filters: new Map([[filter, { reads: 1, entries }]]),

@@ -17,6 +17,8 @@ export interface WatchOptions extends RecordParts {
   readonly intervalMs: number;
   /** Whether reads are told of as well. */
   readonly recordReads: boolean;
+  /** Known secrets: never kept of what somebody searched for. */
+  readonly secrets?: readonly string[];
   /** Our clock, in ms since the Unix epoch. */
   readonly now?: () => number;
   /** Told of what could not be recorded, and will be tried again; without an error where it will not. */
@@ -39,7 +41,7 @@ export class Watch {
   readonly #now: () => number;
   readonly #timer: NodeJS.Timeout;
   readonly #denials = new Denials();
-  readonly #reads = new Reads();
+  readonly #reads: Reads;
   /** Reads that there was no room for, since that was last told. */
   #uncounted = 0;
   readonly #waiting: { readonly tenantId: string; readonly event: SystemEvent }[] = [];
@@ -50,6 +52,7 @@ export class Watch {
   constructor(options: WatchOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
+    this.#reads = new Reads(options.secrets);
     this.#timer = setInterval(() => {
       this.#early = false;
       void this.flush();
@@ -76,7 +79,7 @@ export class Watch {
    * @throws {import("../log/errors.ts").AppendError} where it cannot be recorded: nothing may be exported then.
    */
   async exported(log: LogIdentity, by: By, what: Export): Promise<void> {
-    await recordEvents(this.#options, log.tenantId, [exportedEvent(log, by, what)]);
+    await recordEvents(this.#options, log.tenantId, [exportedEvent(log, by, what, this.#options.secrets ?? [])]);
   }
 
   /**
