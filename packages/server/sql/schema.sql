@@ -347,6 +347,7 @@ table tallystick.rate_limits (
   level double precision not null,
   per_minute double precision not null,
   at timestamp with time zone not null,
+  constraint rate_limits_finite CHECK (((level > '-Infinity'::double precision) AND (level < 'Infinity'::double precision) AND (per_minute < 'Infinity'::double precision))),
   constraint rate_limits_per_minute_positive CHECK ((per_minute > (0)::double precision)),
   constraint rate_limits_pkey PRIMARY KEY (key)
 );
@@ -1924,12 +1925,14 @@ CREATE OR REPLACE FUNCTION tallystick.use_rate_limits(keys uuid[], used double p
 AS $function$
   insert into tallystick.rate_limits as r (key, level, per_minute, at)
   select u.key, u.per_minute - u.used, u.per_minute, clock_timestamp()
-  from unnest(keys, used, per_minute) as u (key, used, per_minute) order by u.key
+  from unnest(keys, used, per_minute) as u (key, used, per_minute)
+  where u.used between 0 and 1e12 and u.per_minute > 0 and u.per_minute <= 1e12
+  order by u.key
   on conflict on constraint rate_limits_pkey do update set
     -- A server that was told of a limit a second ago may still count by the one before it.
-    level = least(r.level + excluded.per_minute - r.per_minute
-                  + greatest(extract(epoch from excluded.at - r.at), 0) * excluded.per_minute / 60, excluded.per_minute)
-            - (excluded.per_minute - excluded.level),
+    level = greatest(least(r.level + excluded.per_minute - r.per_minute
+                           + greatest(extract(epoch from excluded.at - r.at), 0) * excluded.per_minute / 60, excluded.per_minute)
+                     - (excluded.per_minute - excluded.level), -1e12),
     per_minute = excluded.per_minute, at = greatest(r.at, excluded.at)
   returning r.key, r.level
 $function$;

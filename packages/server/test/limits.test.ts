@@ -42,6 +42,13 @@ describe("in memory", () => {
       expect(bucket.open).toBe(true);
     });
 
+    test("settles to numbers only", () => {
+      const bucket = new Bucket(100);
+      bucket.take(40);
+      for (const level of [Number.NaN, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY]) bucket.settle(level);
+      expect(bucket.level).toBe(60);
+    });
+
     test("a limit that changes keeps what was used", () => {
       const bucket = new Bucket(100);
       bucket.take(40);
@@ -249,6 +256,27 @@ describe("SharedUse", () => {
     await test1.database.query("select tallystick.forget_rate_limits()");
     const { rows } = await test1.superuser.query("select from tallystick.rate_limits where level > 100");
     expect(rows).toHaveLength(0);
+  });
+
+  test("what is no use of a limit is passed over, and takes nothing along", async () => {
+    const keyOf = (index: number) => `00000000-0000-0000-0000-00000000000${index}`;
+    const use = async (used: unknown[], perMinute: unknown[]) => {
+      const keys = used.map((_, index) => keyOf(index));
+      return test1.database.query<{ key: string; level: number }>(
+        "select key, level from tallystick.use_rate_limits($1, $2, $3)",
+        [keys, used, perMinute],
+      );
+    };
+    const wrong = ["NaN", "Infinity", "-Infinity", "-5", "1e300"];
+    const rows = await use(["10", ...wrong], Array(6).fill("100"));
+    expect(rows).toEqual([{ key: keyOf(0), level: 90 }]);
+    expect(await use(Array(6).fill("1"), ["NaN", "Infinity", "-Infinity", "0", "1e300", "1e308"])).toEqual([]);
+    // However often the most is used, it is a number.
+    for (let index = 0; index < 3; index++)
+      expect((await use(["1e12"], ["100"]))[0]!.level).toBeGreaterThanOrEqual(-1e12);
+    await expect(
+      test1.superuser.query("update tallystick.rate_limits set level = 'NaN' where key = $1", [keyOf(0)]),
+    ).rejects.toThrow("rate_limits_finite");
   });
 
   test("no login reads or changes the table itself", async () => {

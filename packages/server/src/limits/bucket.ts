@@ -80,8 +80,9 @@ export class Bucket {
     this.#used += used;
   }
 
-  /** Sets the level to what all servers together have left. */
+  /** Sets the level to what all servers together have left; what is no number would be it for ever, and is passed over. */
   settle(level: number): void {
+    if (!Number.isFinite(level)) return;
     this.#tokens.drip();
     this.#tokens.content = Math.min(level, this.#limit);
   }
