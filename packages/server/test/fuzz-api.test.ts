@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { checkLog, TestDatabase } from "../src/testing/log.ts";
+import { skipWithout } from "../src/testing/needed.ts";
 import { databaseSettings, startTestServer, stopTestServers, type TestServer } from "../src/testing/server.ts";
 
 const run = promisify(execFile);
@@ -35,8 +36,6 @@ function schemathesis(): string | undefined {
 }
 
 const PROGRAM = schemathesis();
-if (PROGRAM === undefined)
-  console.warn("Python, or its package schemathesis, is not to be had: the API is not fuzzed here");
 
 let database: TestDatabase;
 let server: TestServer;
@@ -55,27 +54,39 @@ afterAll(async () => {
   await rm(directory, { recursive: true });
 });
 
-describe.skipIf(PROGRAM === undefined)(`every operation of openapi.json (seed ${SEED})`, () => {
-  test.each(["the operator", "an API key", "nobody"])("asked by %s", { timeout: TIMEOUT_MS }, async (who) => {
-    const { admin_token, api_key } = server.credentials;
-    const header =
-      who === "nobody" ? [] : ["-H", who === "an API key" ? `X-API-Key: ${api_key}` : `X-Admin-Token: ${admin_token}`];
-    const args = [
-      ...["--config-file", join(SOURCE, "schemathesis.toml"), "run", `${server.url}/openapi.json`, "--url", server.url],
-      // What is well-formed may still be refused: a time that is past, a key that is none. Schemas cannot say so.
-      ...["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--continue-on-failure", "--no-shrink"],
-      ...["--seed", String(SEED), "--max-examples", String(EXAMPLES), "--warnings", "off", ...header],
-    ];
-    const { stdout } = await run(PROGRAM!, args, { maxBuffer: 2 ** 26, cwd: directory }).catch(
-      (error: { stdout?: string }) => ({ stdout: `failed\n${error.stdout ?? error}` }),
-    );
-    expect(stdout.startsWith("failed"), stdout.slice(0, 20_000)).toBe(false);
-    expect(stdout).toMatch(/Tested: \d+/);
-    expect(server.said).not.toMatch(/"level":50/);
-  });
+describe.skipIf(skipWithout("Python's package schemathesis", PROGRAM))(
+  `every operation of openapi.json (seed ${SEED})`,
+  () => {
+    test.each(["the operator", "an API key", "nobody"])("asked by %s", { timeout: TIMEOUT_MS }, async (who) => {
+      const { admin_token, api_key } = server.credentials;
+      const header =
+        who === "nobody"
+          ? []
+          : ["-H", who === "an API key" ? `X-API-Key: ${api_key}` : `X-Admin-Token: ${admin_token}`];
+      const args = [
+        ...[
+          "--config-file",
+          join(SOURCE, "schemathesis.toml"),
+          "run",
+          `${server.url}/openapi.json`,
+          "--url",
+          server.url,
+        ],
+        // What is well-formed may still be refused: a time that is past, a key that is none. Schemas cannot say so.
+        ...["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--continue-on-failure", "--no-shrink"],
+        ...["--seed", String(SEED), "--max-examples", String(EXAMPLES), "--warnings", "off", ...header],
+      ];
+      const { stdout } = await run(PROGRAM!, args, { maxBuffer: 2 ** 26, cwd: directory }).catch(
+        (error: { stdout?: string }) => ({ stdout: `failed\n${error.stdout ?? error}` }),
+      );
+      expect(stdout.startsWith("failed"), stdout.slice(0, 20_000)).toBe(false);
+      expect(stdout).toMatch(/Tested: \d+/);
+      expect(server.said).not.toMatch(/"level":50/);
+    });
 
-  test("has left the log what it says it is", async () => {
-    const log = (await database.tenants.find("default"))!;
-    await checkLog(database.database, log);
-  });
-});
+    test("has left the log what it says it is", async () => {
+      const log = (await database.tenants.find("default"))!;
+      await checkLog(database.database, log);
+    });
+  },
+);

@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Api, type Headers, type List, type Problem } from "../src/testing/api.ts";
 import { type IssuedCertificate, TestCa } from "../src/testing/certificates.ts";
 import { TestDatabase } from "../src/testing/log.ts";
+import { skipWithout } from "../src/testing/needed.ts";
 import { findNginx, Nginx } from "../src/testing/nginx.ts";
 import {
   databaseSettings,
@@ -124,7 +125,7 @@ describe("headers of a proxy", () => {
 
 const nginx = findNginx();
 
-describe.skipIf(nginx === undefined)("nginx", () => {
+describe.skipIf(skipWithout("nginx (deploy/nginx/get-nginx.sh)", nginx))("nginx", () => {
   let proxy: Nginx;
   const started: Nginx[] = [];
   const agents: Agent[] = [];

@@ -50,6 +50,12 @@ class Client {
   }
 }
 
+/** Of the server's process: to clients, and to its database. */
+async function openConnections(server: TestServer): Promise<number> {
+  const { text } = await server.api.get("/metrics");
+  return Number(/^nodejs_active_resources\{type="TCPSocketWrap"\} (\d+)$/m.exec(text)![1]);
+}
+
 function headOf(server: TestServer, bytes: number, path = "/v1/logs"): string {
   return `POST ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${server.credentials.api_key}\r\nContent-Type: application/json\r\nContent-Length: ${bytes}\r\n\r\n`;
 }
@@ -113,7 +119,9 @@ describe("slow clients", () => {
     stalled.socket.pause();
     await database.superuser.query("begin; lock table tallystick.heads in access exclusive mode");
     const waiting = server.api.get("/v1/logs?limit=1");
-    await delay(1_000); // longer than a client may stall
+    const connected = await openConnections(server);
+    // By then the other has waited for its answer as long as this one has not taken any.
+    await until(async () => (await openConnections(server)) < connected, { what: "the stalled client is cut" });
     await database.superuser.query("commit");
     expect((await waiting).status).toBe(200);
     // Paused, a socket does not hear of its end: it reads what had been sent, and no more.
