@@ -416,6 +416,16 @@ describe("over HTTP", () => {
     // X-API-Key is for API keys.
     expect((await server.api.as({ "x-api-key": await login.token() }).get("/v1/logs")).status).toBe(401);
 
+    const without = await startTestServer(databaseSettings(database));
+    const taken = await without.api.as({ authorization: `Bearer ${await login.token()}` }).get<Problem>("/v1/logs");
+    expect([taken.status, taken.body.detail]).toEqual([
+      401,
+      expect.stringContaining("this installation takes no tokens: JWT_ISSUER is not set"),
+    ]);
+    const unknown = await without.api.as({ authorization: "Bearer a.b.c" }).get<Problem>("/v1/logs");
+    expect(unknown.body.detail).not.toContain("JWT_ISSUER");
+    await without.stop();
+
     const away = await TestIssuer.start();
     await away.close();
     const other = await startTestServer({

@@ -79,8 +79,10 @@ export class Authentication {
     const { apiKeys, tokens } = this.#parts;
     const bearer = bearerOf(request);
     if (bearer !== undefined) {
-      const isToken = tokens !== undefined && !bearer.startsWith(SECRET_PREFIX) && looksLikeToken(bearer);
-      return isToken ? tokens.authenticate(bearer, onStranger) : apiKeys.authenticate(bearer, onStranger);
+      const isToken = !bearer.startsWith(SECRET_PREFIX) && looksLikeToken(bearer);
+      if (isToken && tokens !== undefined) return tokens.authenticate(bearer, onStranger);
+      const caller = apiKeys.authenticate(bearer, onStranger);
+      return isToken ? caller.catch(noTokensTaken) : caller;
     }
     const key = request.headers["x-api-key"];
     return typeof key === "string" ? apiKeys.authenticate(key, onStranger) : undefined;
@@ -103,6 +105,16 @@ export class Authentication {
 function isGuess(error: unknown): boolean {
   if (error instanceof KeysUnavailableError) return true;
   return error instanceof CredentialError && error.reason !== "credential_missing";
+}
+
+/** API_KEY may have a token's form where no issuer is set, so that it is looked up all the same. */
+function noTokensTaken(error: unknown): never {
+  if (!(error instanceof CredentialError && error.reason === "api_key_unknown")) throw error;
+  throw new CredentialError(
+    "jwt_invalid",
+    "This looks like a token, and this installation takes no tokens: JWT_ISSUER is not set. Send an API key, or have the operator set the issuer up.",
+    { cause: error },
+  );
 }
 
 function bearerOf(request: FastifyRequest): string | undefined {
