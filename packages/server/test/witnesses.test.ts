@@ -622,7 +622,9 @@ describe("two histories", () => {
     const truth = await serve(original, [watching], {}, dataDir);
     await record(truth.api, 2);
     await cosigned(truth, 6);
-    const forger = await serve(copy, [watching], { SIGN_LOCK_ADOPT: "true" }, `${dataDir}-forger`);
+    // Its DATA_DIR is another: there is a first key already, so that none is made.
+    const own = { SIGN_LOCK_ADOPT: "true", API_KEY: "key-of-the-forger-in-this-test" };
+    const forger = await serve(copy, [watching], own, `${dataDir}-forger`);
     // Fewer entries than the witness has seen, as many, more: it cosigns none of it.
     await record(forger.api, 1);
     expect(await hasStatus(forger, "conflict")).toMatchObject({
