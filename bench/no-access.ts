@@ -5,7 +5,7 @@
 import { type Access, Gate } from "@tallystick/server/http/access";
 
 const { admit } = Gate.prototype;
-let first: Promise<Access> | undefined;
+let first: Access | Promise<Access> | undefined;
 Gate.prototype.admit = function (request, reply, scope) {
   first ??= admit.call(this, request, reply, scope);
   return first;

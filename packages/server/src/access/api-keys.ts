@@ -30,6 +30,15 @@ export class ApiKeys {
     this.#lastUsed = lastUsed;
   }
 
+  /** Who holds this secret, where it was found good a moment ago; undefined says nothing. */
+  known(secret: string): Caller | undefined {
+    const now = this.#now();
+    const key = this.#recent.known(hashOf(secret), now);
+    if (key === undefined || key.revoked || key.expiresAtMs <= now) return undefined;
+    this.#lastUsed?.note(key.caller.credential.id, now);
+    return key.caller;
+  }
+
   /**
    * Who holds this secret.
    * @param onStranger called before a secret is looked up that has not been found before; what it throws refuses it.

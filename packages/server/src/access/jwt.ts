@@ -39,6 +39,8 @@ const ALGORITHMS = ["EdDSA", "Ed25519", "RS256", "ES256"];
 // A token is verified once in this time, and in no case beyond its expiry.
 const CACHE_MS = 5_000;
 const CACHE_SIZE = 10_000;
+/** How long nothing at all is looked at again: which tenant a name means may change. */
+const CALLER_MS = 500;
 /** As the ids of actors and names of services in events. */
 const MAX_ID_BYTES = 256;
 const MAX_SERVICE_BYTES = 128;
@@ -73,6 +75,8 @@ export class Tokens {
   readonly #prefetch: (() => Promise<void>) | undefined;
   /** By the hash of the token. Those under way as well: requests that bring the same token share its verification. */
   readonly #verified = new Map<string, { readonly claims: Promise<Claims>; readonly at: number }>();
+  /** Who brought a token a moment ago, by its hash as well. */
+  readonly #callers = new Map<string, { readonly caller: Caller; readonly untilMs: number }>();
 
   constructor(settings: TokenSettings, { findTenant, now = Date.now, onError, onRecovered }: TokensOptions) {
     this.#settings = settings;
@@ -94,6 +98,12 @@ export class Tokens {
     await this.#prefetch?.();
   }
 
+  /** Who brings this token, where it was found good a moment ago; undefined says nothing. */
+  known(token: string): Caller | undefined {
+    const known = this.#callers.get(hash("sha256", token, "hex"));
+    return known !== undefined && this.#now() < known.untilMs ? known.caller : undefined;
+  }
+
   /**
    * Who brings this token.
    * @param onStranger called before the keys are fetched to verify a token; what it throws refuses it. By keys that are there a
@@ -104,13 +114,15 @@ export class Tokens {
   async authenticate(token: string, onStranger?: () => void): Promise<Caller> {
     const claims = await this.#claimsOf(token, onStranger);
     const credential = { kind: "jwt", id: claims.subject } as const;
-    if (claims.expiresAtMs + this.#settings.clockToleranceSeconds * 1_000 <= this.#now()) throw expired(credential);
+    const now = this.#now();
+    const endsAtMs = claims.expiresAtMs + this.#settings.clockToleranceSeconds * 1_000;
+    if (endsAtMs <= now) throw expired(credential);
     const tenant = await this.#findTenant(claims.tenant);
     if (tenant === undefined) {
       const detail = `The token's claim "${this.#settings.tenantClaim}" names no tenant that there is.`;
       throw new CredentialError("jwt_tenant_unknown", detail, { credential });
     }
-    return {
+    const caller: Caller = {
       credential,
       tenantId: tenant.tenantId,
       serviceId: claims.serviceId,
@@ -118,6 +130,15 @@ export class Tokens {
       scopes: claims.scopes.filter((scope) => scope !== "operator" || tenant.slug === OPERATOR_TENANT),
       actor: { type: "user", id: claims.actorId },
     };
+    this.#remember(token, caller, Math.min(endsAtMs, now + CALLER_MS));
+    return caller;
+  }
+
+  #remember(token: string, caller: Caller, untilMs: number): void {
+    const key = hash("sha256", token, "hex");
+    this.#callers.delete(key);
+    if (this.#callers.size >= CACHE_SIZE) this.#callers.delete(this.#callers.keys().next().value!);
+    this.#callers.set(key, { caller, untilMs });
   }
 
   async #claimsOf(token: string, onStranger?: () => void): Promise<Claims> {

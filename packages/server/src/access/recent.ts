@@ -19,6 +19,12 @@ export class Recent<T> {
     return this.#known.has(key);
   }
 
+  /** What is remembered and need not be looked up again yet; undefined says nothing. */
+  known(key: string, nowMs: number): T | undefined {
+    const known = this.#known.get(key);
+    return known !== undefined && nowMs - known.at < RENEW_MS ? known.value : undefined;
+  }
+
   /** What `lookUp` finds, now or at most a second ago. Who asks for the same meanwhile shares the look-up. */
   async find(key: string, nowMs: number, lookUp: () => Promise<T | undefined>): Promise<T | undefined> {
     const known = this.#known.get(key);

@@ -59,14 +59,49 @@ export class Gate {
    *   not do this, 404 where the operator names no tenant there is, 429 where a limit is used up, or too many credentials of its
    *   address were refused.
    */
-  async admit(request: FastifyRequest, reply: FastifyReply, scope: RequiredScope): Promise<Access> {
+  admit(request: FastifyRequest, reply: FastifyReply, scope: RequiredScope): Access | Promise<Access> {
+    // Nearly every request brings what was found good a moment ago: for it nothing is waited for.
+    const asker = this.#parts.authentication.known(request);
+    const own = asker === undefined || asker.operator ? undefined : this.#tenants.known(asker.caller.tenantId!);
+    return asker === undefined || own === undefined
+      ? this.#admit(request, reply, scope)
+      : this.#admitToOwn(request, reply, scope, asker, own);
+  }
+
+  async #admit(request: FastifyRequest, reply: FastifyReply, scope: RequiredScope): Promise<Access> {
     const asker = await this.#parts.authentication.whoAsks(request);
     const own = await this.#ownLog(asker);
+    if (own !== undefined) return this.#admitToOwn(request, reply, scope, asker, own);
+    const holder = this.#charge(request, reply, scope, asker, undefined);
+    return { ...asker, ...(await this.#logNamed(request)), holder, serviceId: asker.caller.serviceId };
+  }
+
+  /** Lets in to the log of the credential's tenant, and to no other that is named. */
+  #admitToOwn(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    scope: RequiredScope,
+    asker: Asker,
+    own: TenantLog,
+  ): Access {
+    const { caller, operator, actor } = asker;
+    const holder = this.#charge(request, reply, scope, asker, own);
+    for (const name of namedTenants(request)) requireTenant(own, name, caller);
+    return { caller, operator, actor, log: own, tenantBy: "credential", holder, serviceId: caller.serviceId };
+  }
+
+  /** What a request costs its holder, before anything is refused: a credential that goes on asking for what it may not do pays for it. */
+  #charge(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    scope: RequiredScope,
+    asker: Asker,
+    own: TenantLog | undefined,
+  ): Holder {
     const holder = { credential: asker.caller.credential, tenant: asker.operator ? undefined : own };
-    // Before anything is refused: a credential that goes on asking for what it may not do pays for it.
     chargeRequest(this.#parts.rateLimits, holder, reply, { revokes: request.routeOptions.config.revokes });
     requireScope(asker, scope);
-    return { ...asker, ...(await this.#logNamed(request, asker, own)), holder, serviceId: asker.caller.serviceId };
+    return holder;
   }
 
   /** What a request needs beyond what its route asks for. Errors as {@link admit}. */
@@ -82,18 +117,9 @@ export class Gate {
     return this.#tenantOf(caller.tenantId);
   }
 
-  /** The log that a request works on: the credential's own, or the one that the operator names. */
-  async #logNamed(
-    request: FastifyRequest,
-    { caller }: Asker,
-    own: TenantLog | undefined,
-  ): Promise<Pick<Access, "log" | "tenantBy">> {
-    const names = namedTenants(request);
-    if (own !== undefined) {
-      for (const name of names) requireTenant(own, name, caller);
-      return { log: own, tenantBy: "credential" };
-    }
-    const [named, ...again] = names;
+  /** The log that the operator names. */
+  async #logNamed(request: FastifyRequest): Promise<Pick<Access, "log" | "tenantBy">> {
+    const [named, ...again] = namedTenants(request);
     const log = await this.#tenantOf(named ?? DEFAULT_TENANT);
     for (const other of again) requireSame(log, other);
     return { log, tenantBy: named === undefined ? "default" : "operator" };

@@ -11,7 +11,7 @@ import { KeysUnavailableError } from "../access/jwks.ts";
 import type { Tokens } from "../access/jwt.ts";
 import { looksLikeToken } from "../access/token-form.ts";
 import type { Guesses } from "../limits/guesses.ts";
-import { clientCertificateOf, refuseForged } from "./client-certificate.ts";
+import { claimsProxy, clientCertificateOf, refuseForged } from "./client-certificate.ts";
 import { tooManyRefused } from "./rate-limit.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 
@@ -35,11 +35,30 @@ export interface Asker {
   readonly actor: Actor;
 }
 
+const BEARER = "Bearer ";
+
 export class Authentication {
   readonly #parts: AuthenticationParts;
 
   constructor(parts: AuthenticationParts) {
     this.#parts = parts;
+  }
+
+  /** Who sends this request, where its key or token was found good a moment ago; undefined says nothing. */
+  known({ headers }: FastifyRequest): Asker | undefined {
+    if (headers["x-admin-token"] !== undefined || claimsProxy(headers)) return undefined;
+    const caller = this.#knownCaller(headers);
+    return caller && { caller, operator: caller.scopes.includes("operator"), actor: caller.actor };
+  }
+
+  #knownCaller({ authorization, "x-api-key": key }: FastifyRequest["headers"]): Caller | undefined {
+    const { apiKeys, tokens } = this.#parts;
+    if (authorization === undefined) return typeof key === "string" ? apiKeys.known(key) : undefined;
+    if (!authorization.startsWith(BEARER)) return undefined;
+    const secret = authorization.slice(BEARER.length);
+    if (tokens !== undefined && !secret.startsWith(SECRET_PREFIX) && looksLikeToken(secret))
+      return tokens.known(secret);
+    return apiKeys.known(secret);
   }
 
   /**

@@ -17,6 +17,11 @@ const VERIFY_HEADER = "x-client-verify";
 /** A connection's certificate does not change while it lasts. */
 const ofConnections = new WeakMap<Socket, PresentedCertificate>();
 
+/** Whether a request has what only a proxy says. */
+export function claimsProxy(headers: FastifyRequest["headers"]): boolean {
+  return headers[CERTIFICATE_HEADER] !== undefined || headers[VERIFY_HEADER] !== undefined;
+}
+
 /**
  * Refuses a request that claims to come from a proxy and does not: whatever else it brings, it is an attempt, or a proxy that
  * TRUSTED_PROXIES forgets.
@@ -24,7 +29,7 @@ const ofConnections = new WeakMap<Socket, PresentedCertificate>();
  */
 export function refuseForged(request: FastifyRequest, proxies: TrustedProxies): void {
   const { headers, socket } = request;
-  if (headers[CERTIFICATE_HEADER] === undefined && headers[VERIFY_HEADER] === undefined) return;
+  if (!claimsProxy(headers)) return;
   if (proxies.has(socket.remoteAddress)) return;
   const detail =
     "X-Client-Cert and X-Client-Verify are taken from a proxy of TRUSTED_PROXIES only: leave them out, or have the operator add the proxy's address.";

@@ -90,6 +90,12 @@ export class Tenants {
     this.#now = now;
   }
 
+  /** The same where it need not be looked up again yet; undefined says nothing. */
+  known(idOrSlug: string): TenantLog | undefined {
+    const cached = this.#cache.get(idOrSlug);
+    return cached !== undefined && this.#now() - cached.at < RENEW_MS ? cached.log : undefined;
+  }
+
   /** The tenant of this id or slug with its current log, at most a second old; undefined where there is none. */
   async find(idOrSlug: string): Promise<TenantLog | undefined> {
     if (!isName(idOrSlug)) return undefined;
