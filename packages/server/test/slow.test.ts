@@ -108,7 +108,7 @@ describe("slow clients", () => {
   });
 
   test("a client that takes nothing of its answer is cut; one that waits for its answer is not", async () => {
-    const server = await serve({ STALLED_TIMEOUT_MS: "300" });
+    const server = await serve({ STALLED_TIMEOUT_MS: "2000" });
     const large = { ...EVENT, metadata: { text: "x".repeat(60_000) } };
     await server.api.recordAll(Array.from({ length: 250 }, () => large));
     const stalled = new Client(server);
@@ -119,10 +119,13 @@ describe("slow clients", () => {
     stalled.socket.pause();
     await database.superuser.query("begin; lock table tallystick.heads in access exclusive mode");
     const waiting = server.api.get("/v1/logs?limit=1");
-    const connected = await openConnections(server);
-    // By then the other has waited for its answer as long as this one has not taken any.
-    await until(async () => (await openConnections(server)) < connected, { what: "the stalled client is cut" });
-    await database.superuser.query("commit");
+    try {
+      // Both are there still: the other has waited for its answer about as long as this one has not taken any.
+      const connected = await openConnections(server);
+      await until(async () => (await openConnections(server)) < connected, { what: "the stalled client is cut" });
+    } finally {
+      await database.superuser.query("commit");
+    }
     expect((await waiting).status).toBe(200);
     // Paused, a socket does not hear of its end: it reads what had been sent, and no more.
     stalled.socket.resume();
