@@ -119,7 +119,7 @@ export class Certificates {
  *
  * @param now ms since the Unix epoch.
  */
-export function chooseMapping(mappings: readonly Mapping[], now: number): Choice {
+function chooseMapping(mappings: readonly Mapping[], now: number): Choice {
   const live = mappings.filter(({ revoked }) => !revoked);
   const named = live.filter(({ by, expiresAtMs }) => by === "name" && expiresAtMs > now);
   const tenants = new Set(named.map(({ caller }) => caller.tenantId));

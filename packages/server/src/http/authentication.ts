@@ -56,9 +56,7 @@ export class Authentication {
     if (authorization === undefined) return typeof key === "string" ? apiKeys.known(key) : undefined;
     if (!authorization.startsWith(BEARER)) return undefined;
     const secret = authorization.slice(BEARER.length);
-    if (tokens !== undefined && !secret.startsWith(SECRET_PREFIX) && looksLikeToken(secret))
-      return tokens.known(secret);
-    return apiKeys.known(secret);
+    return tokens !== undefined && isToken(secret) ? tokens.known(secret) : apiKeys.known(secret);
   }
 
   /**
@@ -98,10 +96,9 @@ export class Authentication {
     const { apiKeys, tokens } = this.#parts;
     const bearer = bearerOf(request);
     if (bearer !== undefined) {
-      const isToken = !bearer.startsWith(SECRET_PREFIX) && looksLikeToken(bearer);
-      if (isToken && tokens !== undefined) return tokens.authenticate(bearer, onStranger);
+      if (tokens !== undefined && isToken(bearer)) return tokens.authenticate(bearer, onStranger);
       const caller = apiKeys.authenticate(bearer, onStranger);
-      return isToken ? caller.catch(noTokensTaken) : caller;
+      return isToken(bearer) ? caller.catch(noTokensTaken) : caller;
     }
     const key = request.headers["x-api-key"];
     return typeof key === "string" ? apiKeys.authenticate(key, onStranger) : undefined;
@@ -118,6 +115,11 @@ export class Authentication {
     const seconds = this.#parts.guesses.secondsToWait(request.ip);
     if (seconds > 0) throw tooManyRefused(seconds);
   }
+}
+
+/** Whether a bearer is a token by its form; one that begins as API keys do never is. */
+function isToken(bearer: string): boolean {
+  return !bearer.startsWith(SECRET_PREFIX) && looksLikeToken(bearer);
 }
 
 /** Whether a credential was brought that was not found good. One by a key that cannot be had may be anybody's. */

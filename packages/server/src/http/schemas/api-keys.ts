@@ -1,17 +1,8 @@
 /**
  * Schemas of the API keys' routes.
  */
-import { SCOPES } from "../../access/scopes.ts";
-import { listOf, problems, strict, tenantParameter, time, uuid } from "./shared.ts";
+import { listOf, nullableTime, problems, scopes, strict, tenantParameter, time, uuid } from "./shared.ts";
 
-const scopes = {
-  type: "array",
-  minItems: 1,
-  maxItems: SCOPES.length,
-  uniqueItems: true,
-  items: { type: "string", enum: SCOPES },
-} as const;
-const nullableTime = { type: ["string", "null"], format: "date-time" } as const;
 const apiKeyFields = {
   id: uuid,
   name: { type: "string" },

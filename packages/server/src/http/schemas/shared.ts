@@ -2,11 +2,23 @@
  * What the schemas of several routes share. OpenAPI is made from them.
  */
 
+import { SCOPES } from "../../access/scopes.ts";
+
 export const time = { type: "string", format: "date-time", description: "RFC 3339 UTC, microseconds" } as const;
+export const nullableTime = { type: ["string", "null"], format: "date-time" } as const;
 export const uuid = { type: "string", format: "uuid" } as const;
 export const hex = { type: "string", pattern: "^[0-9a-f]{64}$" } as const;
 export const seq = { type: "integer", minimum: 0, description: "0-based position in the log" } as const;
 export const text = { type: "string", minLength: 1, maxLength: 1024 } as const;
+
+/** Of a credential, made or shown. */
+export const scopes = {
+  type: "array",
+  minItems: 1,
+  maxItems: SCOPES.length,
+  uniqueItems: true,
+  items: { type: "string", enum: SCOPES },
+} as const;
 
 /** An RFC 9457 problem. */
 export const problem = {
