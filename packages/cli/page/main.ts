@@ -128,7 +128,7 @@ function factsOf(report: EvidenceReport): HTMLElement[] {
     facts.push([
       "Chosen by",
       Object.entries(selection.filter)
-        .map(([name, value]) => `${name} = ${value}`)
+        .map(([name, value]) => `${name} = ${[value].flat().join(" or ")}`)
         .join(", "),
     ]);
   }

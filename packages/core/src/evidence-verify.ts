@@ -18,7 +18,8 @@ import { EvidenceFindings } from "./evidence-findings.ts";
 import { EvidenceHistory, factsOf } from "./evidence-history.ts";
 import { alteration, EvidencePlaces } from "./evidence-place.ts";
 import type { EvidenceFinding, EvidenceObstacle, EvidenceReport } from "./evidence-report.ts";
-import { type Filter, type FilterError, filterOf, matches } from "./filter.ts";
+import { matcherOf } from "./filter.ts";
+import { type FilterError, filterOf } from "./filter-parameters.ts";
 import { toHex } from "./hex.ts";
 import { decodeUtf8 } from "./json.ts";
 import type { Leaf } from "./leaf.ts";
@@ -87,7 +88,7 @@ export class EvidenceVerifier {
   /** Whether an entry was there of which nothing could be counted. */
   #uncounted = false;
   /** What entries were asked for. */
-  #filter: Filter | undefined;
+  #wasAskedFor: ((leaf: Leaf) => boolean) | undefined;
   #first: EvidenceReport["first"];
   #last: EvidenceReport["last"];
 
@@ -188,7 +189,7 @@ export class EvidenceVerifier {
 
   #takeHeader(header: EvidenceHeader): void {
     this.#header = header;
-    this.#filter = this.#filterOf(header.selection);
+    this.#wasAskedFor = this.#matcherOf(header.selection);
     this.#head = openEvidenceHead(header, this.#trust, this.#found);
     this.#places = new EvidencePlaces(header, this.#head, this.#found);
     this.#history = new EvidenceHistory(header.log, this.#head, this.#found);
@@ -266,13 +267,13 @@ export class EvidenceVerifier {
     });
     if (broken !== undefined) find(broken);
     this.#history!.requireKnown(leaf, line.leafHash);
-    if (this.#filter !== undefined && !matches(this.#filter, opened, true)) {
+    if (this.#wasAskedFor?.(opened) === false) {
       find({ kind: "selection", detail: "the entry is not one that was asked for" });
     }
     this.#checkPublisher(opened);
   }
 
-  #filterOf(selection: EvidenceHeader["selection"]): Filter {
+  #matcherOf(selection: EvidenceHeader["selection"]): (leaf: Leaf) => boolean {
     const { from_seq: _, to_seq: __, ...parameters } = selection.kind === "range" ? selection.asked : selection.filter;
     const errors: FilterError[] = [];
     const filter = filterOf(parameters, errors);
@@ -282,7 +283,7 @@ export class EvidenceVerifier {
         `what was asked for by ${JSON.stringify(path.slice(0, 50))} is not understood here`,
       );
     }
-    return filter;
+    return matcherOf(filter, true);
   }
 
   /** A witness that had seen the checkpoint had seen every entry, none of which was recorded later. */
@@ -351,7 +352,7 @@ export class EvidenceVerifier {
   /** Whether the filter lets all entries of one service through, so that its chain shows what is missing. */
   #isOneService(): boolean {
     const selection = this.#header?.selection;
-    if (selection?.kind !== "filter" || selection.filter.service_id === undefined) return false;
+    if (selection?.kind !== "filter" || typeof selection.filter.service_id !== "string") return false;
     return Object.keys(selection.filter).every((name) => name === "service_id" || RANGE_PARAMETERS.includes(name));
   }
 

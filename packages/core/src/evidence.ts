@@ -9,6 +9,7 @@ import { fromBase64, toBase64 } from "./base64.ts";
 import { canonicalize } from "./canonical.ts";
 import { commitmentsIn, type Opening } from "./commitment.ts";
 import { isDeeperThan } from "./depth.ts";
+import type { Parameters } from "./filter-parameters.ts";
 import { toHex } from "./hex.ts";
 import { type JsonObject, type JsonValue, MAX_DEPTH } from "./json.ts";
 import type { RangeProof } from "./range-proof.ts";
@@ -27,14 +28,14 @@ export type EvidenceSelection =
       readonly kind: "range";
       readonly from: number;
       readonly to: number;
-      readonly asked: Readonly<Record<string, string>>;
+      readonly asked: Parameters;
     }
   /** Those of [from, to) that the filter lets through; nothing shows that none is missing. */
   | {
       readonly kind: "filter";
       readonly from: number;
       readonly to: number;
-      readonly filter: Readonly<Record<string, string>>;
+      readonly filter: Parameters;
     };
 
 export interface EvidenceHeader {
@@ -304,11 +305,11 @@ function readSelection(value: JsonValue | undefined): EvidenceSelection {
   const [from, to] = [count(selection.from, "from"), count(selection.to, "to")];
   if (selection.kind === "range") {
     requireMembers(selection, ["kind", "from", "to", "asked"]);
-    return { kind: "range", from, to, asked: texts(selection.asked, "asked") };
+    return { kind: "range", from, to, asked: parameters(selection.asked, "asked") };
   }
   if (selection.kind === "filter") {
     requireMembers(selection, ["kind", "from", "to", "filter"]);
-    return { kind: "filter", from, to, filter: texts(selection.filter, "filter") };
+    return { kind: "filter", from, to, filter: parameters(selection.filter, "filter") };
   }
   throw new EvidenceError("newer", "the selection is neither a range nor a filter");
 }
@@ -376,6 +377,12 @@ function count(value: JsonValue | undefined, name: string): number {
   throw new SyntaxError(`${name} is not a whole number from 0`);
 }
 
-function texts(value: JsonValue | undefined, name: string): Record<string, string> {
-  return Object.fromEntries(Object.entries(asObject(value, name)).map(([key, text]) => [key, string(text, key)]));
+/** Parameters: a text each, or a list of texts. */
+function parameters(value: JsonValue | undefined, name: string): Parameters {
+  return Object.fromEntries(
+    Object.entries(asObject(value, name)).map(([key, given]) => [
+      key,
+      Array.isArray(given) ? given.map((text) => string(text, key)) : string(given, key),
+    ]),
+  );
 }

@@ -1,18 +1,15 @@
 /**
- * Filters: the parameters of a search, and what they ask of an entry.
+ * Filters: what a search asks of an entry. They come from parameters (filter-parameters.ts) and from query strings (query.ts).
  */
-import { actorTypeOf, occurredAtOf, outcomeOf, severityOf } from "./defaults.ts";
-import type { Actor, Event } from "./event.ts";
-import { normalizeIp } from "./ip.ts";
+
+import { occurredAtOf } from "./defaults.ts";
+import { lineOf, phraseOf, textsOf } from "./entry-text.ts";
+import { entryFieldValues, resourcesOf } from "./filter-values.ts";
+import { type IpRange, isInRange } from "./ip-range.ts";
 import type { Leaf } from "./leaf.ts";
-import { normalizeTimestamp } from "./timestamp.ts";
 
-const BARE_DATE = /^\d{4}-\d{2}-\d{2}$/;
-const LAST_DATE = "9999-12-31";
-const DAY_MS = 86_400_000;
-
-/** Fields that a filter compares for equality; a list of them all, in the order from the rarest values to the commonest. */
-export const EQUALITY_FIELDS = [
+/** Fields whose values the index has terms of, in the order from the rarest values to the commonest. */
+export const TERM_FIELDS = [
   "request_id",
   "trace_id",
   "session_id",
@@ -20,6 +17,7 @@ export const EQUALITY_FIELDS = [
   "actor_id",
   "on_behalf_of_id",
   "event_type",
+  "action",
   "resource_type",
   "operation",
   "severity",
@@ -28,152 +26,216 @@ export const EQUALITY_FIELDS = [
   "service_id",
 ] as const;
 
-type EqualityField = (typeof EQUALITY_FIELDS)[number];
+/** Fields that stand for several values of an entry, any of which may be meant. */
+export const WIDE_FIELDS = ["actor", "on_behalf_of", "actor_name", "actor_email", "resource_name"] as const;
 
-/** What entries must be like; times are RFC 3339 UTC with six digits of fraction. All that is given must hold. */
-export interface Filter {
-  readonly equals: { readonly [field in EqualityField]?: string };
-  /** An action, with `*` at either end or both for any text. */
-  readonly action?: string | undefined;
-  /** Normalised. Found through openings: an erased address is not found. */
-  readonly ip?: string | undefined;
-  /** Inclusive. */
+export type TermField = (typeof TERM_FIELDS)[number];
+/** Fields whose values are texts that are compared as they are. */
+export type TextField = TermField | (typeof WIDE_FIELDS)[number];
+
+/** A text, or one that has any text (`*`) between its parts. */
+export type Wanted =
+  | { readonly kind: "exact"; readonly value: string }
+  | { readonly kind: "pattern"; readonly parts: readonly string[] };
+
+/** [from, to): RFC 3339 UTC with six digits of fraction. */
+export interface TimeRange {
   readonly from?: string | undefined;
-  /** Exclusive. */
   readonly to?: string | undefined;
+}
+
+/** One thing that is asked for: that an entry's field has any of these values, or, `negated`, none of them. */
+export type Clause = { readonly negated: boolean } & (
+  | { readonly field: TextField; readonly anyOf: readonly Wanted[] }
+  /** Of the resource or a related one; one and the same has type and id. */
+  | {
+      readonly field: "resource";
+      readonly anyOf: readonly { readonly type: Wanted; readonly id?: Wanted | undefined }[];
+    }
+  /** Found through openings: an erased address is not found. */
+  | { readonly field: "ip"; readonly anyOf: readonly IpRange[] }
+  /** Member of an object, by its keys; through arrays any item is meant. */
+  | { readonly field: "metadata" | "changes"; readonly path: readonly string[]; readonly anyOf: readonly Wanted[] }
+  /** Consecutive words of one value; with `prefix` the last one may go on. */
+  | {
+      readonly field: "text";
+      readonly anyOf: readonly { readonly words: readonly string[]; readonly prefix: boolean }[];
+    }
+  | { readonly field: "recorded_at" | "occurred_at"; readonly anyOf: readonly TimeRange[] }
+);
+
+/** What entries must be like. All that is given must hold. */
+export interface Filter extends TimeRange {
   readonly occurredFrom?: string | undefined;
   readonly occurredTo?: string | undefined;
+  readonly clauses: readonly Clause[];
 }
 
-/** What is not understood of a filter's parameters: which, and what it must be; without `must` there is none of this name. */
-export interface FilterError {
-  readonly path: string;
-  readonly must?: string;
+export const NO_FILTER: Filter = { clauses: [] };
+
+/** Whether a filter asks for nothing but a part of the log's positions. */
+export function isTimeRange({ clauses, occurredFrom, occurredTo }: Filter): boolean {
+  return clauses.length === 0 && occurredFrom === undefined && occurredTo === undefined;
 }
 
-/** Reads parameters. What is not understood goes to `errors`, and is not in the filter. */
-export function filterOf(parameters: Readonly<Record<string, string>>, errors: FilterError[]): Filter {
-  const names = new Set(Object.keys(parameters));
-  const read = (path: string, parse: (text: string) => string | undefined, must: string): string | undefined => {
-    const text = parameters[path];
-    names.delete(path);
-    if (text === undefined) return undefined;
-    const value = parse(text);
-    if (value === undefined) errors.push({ path, must });
-    return value;
-  };
-  const time = "an RFC 3339 time such as 2026-01-31T12:00:00Z, or a date";
-  const equals: { [field in EqualityField]?: string } = {};
-  for (const field of EQUALITY_FIELDS) if (names.delete(field)) equals[field] = parameters[field]!;
-  const filter = {
-    equals,
-    action: read("action", parseAction, "an action, with * at either end or both"),
-    ip: read("ip", normalizeIp, "an IPv4 or IPv6 address"),
-    from: read("from", startOf, time),
-    to: read("to", endOf, time),
-    occurredFrom: read("occurred_from", startOf, time),
-    occurredTo: read("occurred_to", endOf, time),
-  };
-  for (const path of names) errors.push({ path });
-  return filter;
-}
+/** Whether something is so; undefined where what would tell has been erased. */
+type Answer = boolean | undefined;
 
-function parseAction(text: string): string | undefined {
-  return text.length > 0 && text !== "**" && !text.slice(1, -1).includes("*") ? text : undefined;
-}
-
-function startOf(text: string): string | undefined {
-  return parseTime(BARE_DATE.test(text) ? `${text}T00:00:00Z` : text);
-}
-
-/** A bare date includes its day: the end is the next day's start. */
-function endOf(text: string): string | undefined {
-  if (!BARE_DATE.test(text)) return parseTime(text);
-  if (text === LAST_DATE) return parseTime(`${text}T23:59:59.999999Z`); // there is no next day to name
-  const start = parseTime(`${text}T00:00:00Z`);
-  return start === undefined ? undefined : parseTime(new Date(Date.parse(start) + DAY_MS).toISOString());
-}
-
-function parseTime(text: string): string | undefined {
-  try {
-    return normalizeTimestamp(text);
-  } catch {
-    return undefined; // the caller names the parameter and says what would be right
-  }
-}
+/** What is asked of one clause's entries. */
+type Check = (leaf: Leaf) => Answer;
 
 /**
- * Whether an entry, its openings merged in, is what the filter asks for. Takes any leaf, whatever stands where its event should have
- * something else.
+ * The check that a filter stands for, on entries with their openings merged in. It takes any leaf, whatever stands where its event
+ * should have something else.
  *
- * @param erased what an address is held to be whose commitment has no opening: false unless given.
+ * @param erased what an entry is held to be where only an erased value would tell: to be asked for, or (unless given) not. That an
+ *   erased value is *not* something holds in any case.
  */
-export function matches(filter: Filter, { event, service, recorded_at }: Leaf, erased = false): boolean {
-  for (const field of EQUALITY_FIELDS) {
-    const wanted = filter.equals[field];
-    if (wanted !== undefined && !valuesOf(field, event, service.id).includes(wanted)) return false;
+export function matcherOf(filter: Filter, erased = false): (leaf: Leaf) => boolean {
+  const checks = filter.clauses
+    .filter((clause) => !isHalfResource(clause))
+    .map((clause) => checkedWith(clause, erased));
+  const halves = filter.clauses.filter(isHalfResource);
+  if (halves.length > 0) checks.push(resourceCheck(halves));
+  const { from, to, occurredFrom, occurredTo } = filter;
+  const byOccurrence = occurredFrom !== undefined || occurredTo !== undefined;
+  return (leaf) => {
+    if (!isWithin({ from, to }, leaf.recorded_at)) return false;
+    if (byOccurrence && !isWithin({ from: occurredFrom, to: occurredTo }, occurredAt(leaf))) return false;
+    return checks.every((check) => check(leaf));
+  };
+}
+
+function checkedWith(clause: Clause, erased: boolean): (leaf: Leaf) => boolean {
+  const check = checkOf(clause);
+  if (clause.negated) return (leaf) => !check(leaf); // undefined: nothing says that it is
+  return (leaf) => check(leaf) ?? erased;
+}
+
+function checkOf(clause: Clause): Check {
+  switch (clause.field) {
+    case "resource":
+      return ({ event }) =>
+        resourcesOf(event).some((one) =>
+          clause.anyOf.some(({ type, id }) => isWanted(type, one.type) && (id === undefined || isWanted(id, one.id))),
+        );
+    case "ip":
+      return anyValue(
+        ({ event }) => [event.context?.ip],
+        (ip) => clause.anyOf.some((range) => isInRange(ip, range)),
+      );
+    case "metadata":
+      return anyValue(
+        ({ event }) => membersAt(event.metadata, clause.path),
+        (value) => clause.anyOf.some((wanted) => isWanted(wanted, value)),
+      );
+    case "changes":
+      return anyValue(
+        ({ event }) => changesAt(event.changes, clause.path),
+        (value) => clause.anyOf.some((wanted) => isWanted(wanted, value)),
+      );
+    case "text": {
+      const phrases = clause.anyOf.map(({ words, prefix }) => phraseOf(words, prefix));
+      return ({ event }) => {
+        const line = lineOf(textsOf(event));
+        if (phrases.some((phrase) => line.includes(phrase))) return true;
+        return hasErasedText(event) ? undefined : false;
+      };
+    }
+    case "recorded_at":
+      return ({ recorded_at }) => clause.anyOf.some((range) => isWithin(range, recorded_at));
+    case "occurred_at":
+      return (leaf) => clause.anyOf.some((range) => isWithin(range, occurredAt(leaf)));
+    default: {
+      const { field, anyOf } = clause;
+      const single = anyOf.length === 1 && anyOf[0]!.kind === "exact" ? anyOf[0]!.value : undefined;
+      return anyValue(
+        (leaf) => entryFieldValues(field, leaf),
+        single === undefined ? (value) => anyOf.some((wanted) => isWanted(wanted, value)) : (value) => value === single,
+      );
+    }
   }
-  // With both, one and the same resource must have them.
-  const { resource_type: type, resource_id: id } = filter.equals;
-  if (type !== undefined && id !== undefined && !resourcesOf(event).some((one) => one?.type === type && one.id === id))
-    return false;
-  if (filter.action !== undefined && !matchesAction(filter.action, event.action)) return false;
-  if (filter.ip !== undefined && event.context?.ip !== filter.ip) {
-    if (!erased || typeof event.context?.ip !== "object") return false;
+}
+
+/** Values that may be commitments: then nobody knows. */
+function anyValue(valuesOf: (leaf: Leaf) => readonly unknown[], test: (value: string) => boolean): Check {
+  return (leaf) => {
+    let answer: Answer = false;
+    for (const value of valuesOf(leaf)) {
+      if (typeof value === "string") {
+        if (test(value)) return true;
+      } else if (isErased(value)) answer = undefined;
+    }
+    return answer;
+  };
+}
+
+function isErased(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "$committed" in value;
+}
+
+/** `resource_type` and `resource_id` that are both asked for mean one and the same resource. */
+function isHalfResource(clause: Clause): clause is Clause & { field: TextField } {
+  return !clause.negated && (clause.field === "resource_type" || clause.field === "resource_id");
+}
+
+function resourceCheck(halves: readonly (Clause & { field: TextField })[]): (leaf: Leaf) => boolean {
+  return ({ event }) =>
+    resourcesOf(event).some((one) =>
+      halves.every(({ field, anyOf }) =>
+        (anyOf as readonly Wanted[]).some((wanted) => isWanted(wanted, field === "resource_type" ? one.type : one.id)),
+      ),
+    );
+}
+
+function hasErasedText({ actor }: Leaf["event"]): boolean {
+  for (let one: typeof actor | undefined = actor; one; one = one.on_behalf_of) {
+    if (isErased(one.name) || isErased(one.email)) return true;
   }
-  const occurredAt = occurredAtOf(event, recorded_at);
-  return (
-    (filter.from === undefined || recorded_at >= filter.from) &&
-    (filter.to === undefined || recorded_at < filter.to) &&
-    (filter.occurredFrom === undefined || occurredAt >= filter.occurredFrom) &&
-    (filter.occurredTo === undefined || occurredAt < filter.occurredTo)
-  );
+  return false;
 }
 
-function valuesOf(field: EqualityField, event: Event, serviceId: string): (string | undefined)[] {
-  switch (field) {
-    case "actor_id":
-      return [event.actor.id];
-    case "actor_type":
-      return [actorTypeOf(event.actor)];
-    case "on_behalf_of_id":
-      return principalsOf(event.actor).map(({ id }) => id);
-    case "resource_type":
-      return resourcesOf(event).map((one) => one?.type);
-    case "resource_id":
-      return resourcesOf(event).map((one) => one?.id);
-    case "outcome":
-      return [outcomeOf(event)];
-    case "severity":
-      return [severityOf(event)];
-    case "operation":
-      return [event.operation];
-    case "event_type":
-      return [event.event_type];
-    case "service_id":
-      return [serviceId];
-    case "request_id":
-    case "session_id":
-    case "trace_id":
-      return [event.context?.[field]];
+/** Whether a value is the one that is wanted, or of the pattern. */
+export function isWanted(wanted: Wanted, value: unknown): boolean {
+  if (typeof value !== "string") return false;
+  if (wanted.kind === "exact") return value === wanted.value;
+  const first = wanted.parts[0]!;
+  const last = wanted.parts.at(-1)!;
+  if (!value.startsWith(first) || !value.endsWith(last)) return false;
+  let at = first.length;
+  const end = value.length - last.length;
+  for (const part of wanted.parts.slice(1, -1)) {
+    const found = value.indexOf(part, at);
+    if (found < 0) return false;
+    at = found + part.length;
   }
+  return at <= end;
 }
 
-function principalsOf(actor: Actor): Actor[] {
-  const principals: Actor[] = [];
-  for (let next = actor.on_behalf_of; next; next = next.on_behalf_of) principals.push(next);
-  return principals;
+function isWithin({ from, to }: TimeRange, time: string): boolean {
+  return (from === undefined || time >= from) && (to === undefined || time < to);
 }
 
-function resourcesOf({ resource, related }: Event): ({ type: string; id?: string } | null)[] {
-  return [...(resource === undefined ? [] : [resource]), ...(Array.isArray(related) ? related : [])];
+function occurredAt({ event, recorded_at }: Leaf): string {
+  return occurredAtOf(event, recorded_at);
 }
 
-function matchesAction(pattern: string, action: string): boolean {
-  const open = pattern.startsWith("*");
-  const openEnded = pattern.length > 1 && pattern.endsWith("*");
-  const literal = pattern.slice(open ? 1 : 0, openEnded ? -1 : undefined);
-  if (open && openEnded) return action.includes(literal);
-  if (open) return action.endsWith(literal);
-  return openEnded ? action.startsWith(literal) : action === literal;
+/** `after.status` is that member; `status` alone that of either side. */
+function changesAt(changes: unknown, path: readonly string[]): string[] {
+  if (typeof changes !== "object" || changes === null) return [];
+  const [side] = path;
+  const { before, after } = changes as { before?: unknown; after?: unknown };
+  if (path.length > 1 && (side === "before" || side === "after")) return membersAt(changes, path);
+  return [...membersAt(before, path), ...membersAt(after, path)];
+}
+
+/** What stands at a path of keys, as texts; through arrays that of each item. Objects are no text. */
+export function membersAt(value: unknown, path: readonly string[], depth = 0): string[] {
+  if (Array.isArray(value)) return value.flatMap((item) => membersAt(item, path, depth));
+  if (depth === path.length) {
+    if (typeof value === "string") return [value];
+    return typeof value === "number" || typeof value === "boolean" || value === null ? [String(value)] : [];
+  }
+  if (typeof value !== "object" || value === null || !Object.hasOwn(value, path[depth]!)) return [];
+  return membersAt((value as Record<string, unknown>)[path[depth]!], path, depth + 1);
 }

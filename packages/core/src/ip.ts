@@ -19,6 +19,12 @@ export function normalizeIp(text: string): string | undefined {
   return formatV6(groups);
 }
 
+/** The 4 or 16 bytes of an address in that text; undefined where it is none. */
+export function ipBytes(address: string): number[] | undefined {
+  const groups = address.includes(":") ? parseV6(address) : parseV4(address);
+  return groups?.flatMap((group) => [group >> 8, group & 255]);
+}
+
 const V4 =
   /^(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)$/;
 

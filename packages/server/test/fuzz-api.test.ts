@@ -17,7 +17,8 @@ import { databaseSettings, startTestServer, stopTestServers, type TestServer } f
 const run = promisify(execFile);
 const SOURCE = fileURLToPath(new URL("./schemathesis", import.meta.url));
 const VENV = fileURLToPath(new URL("../../../node_modules/.cache/schemathesis", import.meta.url));
-const SEED = Number(process.env.TALLYSTICK_TEST_SEED ?? Date.now() % 2 ** 31);
+/** The same each time, so that a run that passed passes again; the campaign takes others. */
+const SEED = Number(process.env.TALLYSTICK_TEST_SEED ?? 20261122);
 const EXAMPLES = Number(process.env.TALLYSTICK_FUZZ_EXAMPLES ?? 10);
 const TIMEOUT_MS = 240_000 + EXAMPLES * 10_000;
 

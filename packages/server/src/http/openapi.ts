@@ -29,8 +29,11 @@ const SECURITY_SCHEMES = {
   } as unknown as { type: "http"; scheme: string },
 } as const;
 
-/** What any route may answer that asks for a credential: bad parameters, none or a bad one, too small a one, no such tenant, too many requests, no database. */
-const ANYWHERE = [400, 401, 403, 404, 429, 503];
+/**
+ * What any route may answer that asks for a credential: bad parameters, none or a bad one, too small a one, no such tenant, too many
+ * requests, a URL and headers that are too long together, no database.
+ */
+const ANYWHERE = [400, 401, 403, 404, 429, 431, 503];
 
 export async function documentApi(app: FastifyInstance): Promise<void> {
   app.addSchema(namedProblem);

@@ -1,7 +1,8 @@
 /**
  * Query parameters of lists: text to filters, cursors and limits. Whatever is not understood is refused by name.
  */
-import { type Filter, type FilterError, filterOf } from "@tallystick/core/filter";
+import type { Filter } from "@tallystick/core/filter";
+import { type FilterError, filterOf, type Parameters } from "@tallystick/core/filter-parameters";
 import { type Cursor, type Order, queryHash } from "../log/reader.ts";
 import { type FieldError, Problem } from "./problem.ts";
 
@@ -19,11 +20,11 @@ export interface ListQuery {
  * Reads the parameters of a list. Names and enumerations have been checked against the route's schema.
  * @throws {Problem} 400 that names every parameter that is wrong.
  */
-export function parseListQuery(query: Readonly<Record<string, string>>, logId: number): ListQuery {
+export function parseListQuery(query: Parameters, logId: number): ListQuery {
   const errors: FieldError[] = [];
   const read = <T>(name: string, parse: (text: string) => T | undefined, must: string): T | undefined => {
     const text = query[name];
-    if (text === undefined) return undefined;
+    if (typeof text !== "string") return undefined; // by the schema these are given once
     const value = parse(text);
     if (value === undefined) errors.push({ path: name, message: `must be ${must}, not "${text.slice(0, 100)}"` });
     return value;
@@ -31,7 +32,7 @@ export function parseListQuery(query: Readonly<Record<string, string>>, logId: n
   const refused: FilterError[] = [];
   const filter = filterOf(query, refused);
   // Those of other names are the route's own.
-  for (const { path, must } of refused) if (must !== undefined) read(path, () => undefined, must);
+  for (const { path, code, message } of refused) if (code === "invalid") errors.push({ path, message });
   const order: Order = query.order === "asc" ? "asc" : "desc";
   const limit = read("limit", parseLimit, `a whole number from 1 to ${MAX_LIMIT}`) ?? DEFAULT_LIMIT;
   const after = read("cursor", (text) => decodeCursor(text), "a cursor from next_cursor, unchanged");

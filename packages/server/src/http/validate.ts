@@ -34,7 +34,13 @@ export function validatorFor({
   httpPart?: string | undefined;
 }): (data: unknown) => boolean | { error: Problem } {
   if (httpPart === "body") return () => true;
+  const lists = Object.entries((schema as { properties?: Record<string, { type?: unknown }> }).properties ?? {})
+    .filter(([, { type }]) => type === "array")
+    .map(([name]) => name);
   return (data) => {
+    // A parameter that may be given several times is a list, also where it is given once.
+    const given = data as Record<string, unknown>;
+    for (const name of lists) if (typeof given[name] === "string") given[name] = [given[name]];
     const problems = problemsOf(schema, data);
     return problems.length === 0 ? true : { error: refusal(problems, false) };
   };
@@ -87,7 +93,7 @@ function refusal(problems: readonly ErrorObject[], pointers: boolean): Problem {
     const { instancePath, params } = problem;
     const key: unknown = params.additionalProperty ?? params.missingProperty;
     const path = key === undefined ? instancePath : `${instancePath}/${key}`;
-    return { path: pointers ? path : path.slice(1), message: wordsFor(problem) };
+    return { path: pointers ? path : path.slice(1).replace(/\/\d+$/, ""), message: wordsFor(problem) };
   });
   return refused(errors);
 }

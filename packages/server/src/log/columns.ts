@@ -3,6 +3,7 @@
  */
 import { hash } from "node:crypto";
 import type { Actor, Event } from "@tallystick/core/event";
+import type { TermField } from "@tallystick/core/filter";
 
 /** Raised with every change to what {@link deriveColumns} makes of an event; each row says which version made it. */
 export const COLUMNS_VERSION = 1;
@@ -17,23 +18,6 @@ export interface Columns {
   /** Hashes of the entry's field values, without the block. Values never repeat. */
   readonly termHashes: readonly number[];
 }
-
-/** Fields that have terms. */
-export type TermField =
-  | "actor_id"
-  | "actor_type"
-  | "on_behalf_of_id"
-  | "action"
-  | "resource_type"
-  | "resource_id"
-  | "outcome"
-  | "severity"
-  | "operation"
-  | "event_type"
-  | "service_id"
-  | "request_id"
-  | "session_id"
-  | "trace_id";
 
 /** A field's default, which has no term: nearly every entry would have it, and finding it by the index would find them all. */
 export const TERMLESS_DEFAULTS: { readonly [field in TermField]?: string } = {

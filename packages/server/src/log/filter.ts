@@ -1,21 +1,14 @@
 /**
  * What a filter asks of the index.
  */
-import { ACTOR_TYPES, OPERATIONS, OUTCOMES, SEVERITIES } from "@tallystick/core/event";
-import { EQUALITY_FIELDS, type Filter } from "@tallystick/core/filter";
-import { TERMLESS_DEFAULTS, type TermField, termHash } from "./columns.ts";
+import type { Clause, Filter, TermField, Wanted } from "@tallystick/core/filter";
+import { TERM_FIELDS } from "@tallystick/core/filter";
+import { FIELD_VALUES } from "@tallystick/core/filter-values";
+import { TERMLESS_DEFAULTS, termHash } from "./columns.ts";
 
 export type { Filter };
 
-/** Fields with a fixed set of values. */
-const VALUES: { readonly [field in TermField]?: readonly string[] } = {
-  actor_type: ACTOR_TYPES,
-  outcome: OUTCOMES,
-  severity: SEVERITIES,
-  operation: OPERATIONS,
-};
-
-/** The part of a filter that the database answers: hashes may collide, so that {@link matches} has the last word. */
+/** The part of a filter that the database answers: hashes may collide, so that {@link matcherOf} has the last word. */
 export interface Candidates {
   readonly allTerms: number[];
   readonly noneTerms: number[];
@@ -27,25 +20,33 @@ export interface Candidates {
 export function candidatesOf(logId: number, filter: Filter): Candidates {
   const allTerms: number[] = [];
   const noneTerms: number[] = [];
-  for (const field of EQUALITY_FIELDS) {
-    const value = filter.equals[field];
-    if (value === undefined) continue;
-    if (TERMLESS_DEFAULTS[field] !== value) allTerms.push(termHash(logId, field, value));
-    else for (const other of VALUES[field] ?? []) if (other !== value) noneTerms.push(termHash(logId, field, other));
+  let actionPattern: string | null = null;
+  let openingTerm: number | null = null;
+  for (const field of TERM_FIELDS) {
+    for (const wanted of singlesOf(filter, field)) {
+      if (wanted.kind === "pattern") {
+        if (field === "action") actionPattern = likePattern(wanted.parts);
+      } else if (TERMLESS_DEFAULTS[field] !== wanted.value) allTerms.push(termHash(logId, field, wanted.value));
+      else {
+        const others = FIELD_VALUES[field]!.filter((other) => other !== wanted.value);
+        for (const other of others) noneTerms.push(termHash(logId, field, other));
+      }
+    }
   }
-  const exact = filter.action !== undefined && !filter.action.startsWith("*") && !filter.action.endsWith("*");
-  if (exact) allTerms.push(termHash(logId, "action", filter.action!));
-  return {
-    allTerms,
-    noneTerms,
-    actionPattern: filter.action === undefined || exact ? null : likePattern(filter.action),
-    openingTerm: filter.ip === undefined ? null : termHash(logId, "ip", filter.ip),
-  };
+  for (const clause of filter.clauses) {
+    if (clause.field !== "ip" || clause.negated || clause.anyOf.length > 1) continue;
+    const [{ base, bits }] = clause.anyOf as [(typeof clause.anyOf)[number]];
+    if (bits === (base.includes(":") ? 128 : 32)) openingTerm = termHash(logId, "ip", base);
+  }
+  return { allTerms, noneTerms, actionPattern, openingTerm };
 }
 
-function likePattern(action: string): string {
-  const open = action.startsWith("*");
-  const openEnded = action.length > 1 && action.endsWith("*");
-  const literal = action.slice(open ? 1 : 0, openEnded ? -1 : undefined).replace(/[\\%_]/g, "\\$&");
-  return `${open ? "%" : ""}${literal}${openEnded ? "%" : ""}`;
+/** What is asked of a field where it must have one value. */
+function singlesOf({ clauses }: Filter, field: TermField): Wanted[] {
+  const ofField = clauses.filter((one): one is Clause & { field: TermField } => one.field === field && !one.negated);
+  return ofField.filter(({ anyOf }) => anyOf.length === 1).map(({ anyOf }) => anyOf[0] as Wanted);
+}
+
+function likePattern(parts: readonly string[]): string {
+  return parts.map((part) => part.replace(/[\\%_]/g, "\\$&")).join("%");
 }

@@ -3,7 +3,7 @@
  */
 import { hash } from "node:crypto";
 import { openLeaf } from "@tallystick/core/commitment";
-import { type Filter, matches } from "@tallystick/core/filter";
+import { type Filter, matcherOf } from "@tallystick/core/filter";
 import { type Leaf, parseLeaf } from "@tallystick/core/leaf";
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
@@ -153,6 +153,7 @@ export class Reader {
   ): Promise<Page> {
     const { order, limit, after, before } = options;
     const candidates = candidatesOf(log.logId, filter);
+    const matches = matcherOf(filter);
     return this.#database.read(log.tenantId, async (client) => {
       const found: Entry[] = [];
       let last = after?.seq;
@@ -185,7 +186,7 @@ export class Reader {
             candidates.openingTerm,
           ],
         );
-        for (const entry of await opened(client, log.logId, rows)) if (matches(filter, entry.opened)) found.push(entry);
+        for (const entry of await opened(client, log.logId, rows)) if (matches(entry.opened)) found.push(entry);
         if (rows.length < wanted) break;
         last = Number(rows.at(-1)!.seq);
       }

@@ -4,7 +4,7 @@
  */
 import type { Opening } from "@tallystick/core/commitment";
 import { type EvidenceSelection, EvidenceWriter } from "@tallystick/core/evidence";
-import { EQUALITY_FIELDS, type Filter } from "@tallystick/core/filter";
+import { type Filter, NO_FILTER } from "@tallystick/core/filter";
 import { type Leaf, LeafError, parseLeaf } from "@tallystick/core/leaf";
 import { inclusionProof } from "@tallystick/core/prover";
 import { isKeyChange } from "@tallystick/core/publisher-keys";
@@ -79,13 +79,6 @@ interface FoundEntry {
 }
 
 const FOUND_COLUMNS = `e.seq, e.leaf, e.leaf_hash, to_char(e.recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as recorded_at`;
-
-/** Whether a filter asks for nothing but a part of the log's positions. */
-export function isRange(filter: Filter): boolean {
-  const { equals, action, ip, occurredFrom, occurredTo } = filter;
-  const others = [action, ip, occurredFrom, occurredTo];
-  return EQUALITY_FIELDS.every((field) => equals[field] === undefined) && others.every((one) => one === undefined);
-}
 
 export class EvidenceReader {
   readonly #database: Database;
@@ -273,7 +266,7 @@ export class EvidenceReader {
 
   /** A log's first entry. */
   async #first(log: LogIdentity, treeSize: number): Promise<EvidenceRow> {
-    for await (const rows of this.#search(log, { filter: { equals: {} }, from: 0, to: 1, treeSize })) return rows[0]!;
+    for await (const rows of this.#search(log, { filter: NO_FILTER, from: 0, to: 1, treeSize })) return rows[0]!;
     throw inconsistent(log, new Error("it has no first entry"));
   }
 

@@ -9,7 +9,7 @@ import { withoutSecrets } from "../redaction.ts";
 import type { VerifyReport } from "../verify/report.ts";
 
 /** Parameters of a search, as the client sent them. */
-export type Asked = Readonly<Record<string, string | undefined>>;
+export type Asked = Readonly<Record<string, string | readonly string[] | undefined>>;
 
 /** What is to be exported. */
 export interface Export {
@@ -78,10 +78,14 @@ const PERSONAL: ReadonlySet<string> = new Set(["ip", "q", "search_text"]);
  * @param secrets those that may look like anything, as the settings give them.
  */
 export function keptFilter(asked: Asked, secrets: readonly string[]): JsonObject {
-  const given = Object.entries(asked).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  const given = Object.entries(asked).filter((entry): entry is [string, string | string[]] => entry[1] !== undefined);
+  const kept = (value: string) => withoutSecrets(value, secrets);
   return Object.fromEntries(
     given
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([name, value]) => [name, PERSONAL.has(name) ? "(not kept)" : withoutSecrets(value, secrets)]),
+      .map(([name, value]) => [
+        name,
+        PERSONAL.has(name) ? "(not kept)" : typeof value === "string" ? kept(value) : value.map(kept),
+      ]),
   );
 }

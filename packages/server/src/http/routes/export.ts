@@ -4,11 +4,12 @@
 import { readFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import { EVIDENCE_EXTENSION, EVIDENCE_MEDIA_TYPE, type EvidenceSelection } from "@tallystick/core/evidence";
+import { type Filter, isTimeRange } from "@tallystick/core/filter";
+import type { Parameters } from "@tallystick/core/filter-parameters";
 import type { FastifyInstance } from "fastify";
 import { AppendError } from "../../log/errors.ts";
-import type { Filter } from "../../log/filter.ts";
 import type { LogIdentity } from "../../log/identity.ts";
-import { EvidenceReader, isRange } from "../../proof/evidence.ts";
+import { EvidenceReader } from "../../proof/evidence.ts";
 import type { SignedCheckpoint } from "../../signing/published.ts";
 import { logOf } from "../log-of.ts";
 import { Problem } from "../problem.ts";
@@ -34,7 +35,7 @@ interface ExportQuery {
 
 export function exportRoutes(app: FastifyInstance, services: Services): void {
   app.get("/v1/logs/export", { schema: exportSchema, config: { scope: "export" } }, async (request, reply) => {
-    const query = request.query as ExportQuery & Record<string, string>;
+    const query = request.query as ExportQuery & Parameters;
     const { format, tenant_id: _, log: slug, tree_size, cosigned, from_seq, to_seq, ...parameters } = query;
     const { filter } = parseListQuery(parameters, request.access.log.logId);
     const log = await logOf(services.tenants, request.access.log, slug);
@@ -135,14 +136,20 @@ export function exportRoutes(app: FastifyInstance, services: Services): void {
 
 function selectionOf(
   filter: Filter,
-  asked: Readonly<Record<string, string | undefined>>,
+  asked: Readonly<Record<string, string | readonly string[] | undefined>>,
   { from, to }: { from: number; to: number },
 ): EvidenceSelection {
-  const given = { ...asked, from: filter.from, to: filter.to };
+  const given: Readonly<Record<string, string | readonly string[] | undefined>> = {
+    ...asked,
+    from: filter.from,
+    to: filter.to,
+  };
   const parameters = Object.fromEntries(
-    Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== undefined),
+    Object.entries(given)
+      .filter((entry): entry is [string, string | readonly string[]] => entry[1] !== undefined)
+      .map(([name, values]) => [name, typeof values !== "string" && values.length === 1 ? values[0]! : values]),
   );
-  if (isRange(filter)) return { kind: "range", from, to, asked: parameters };
+  if (isTimeRange(filter)) return { kind: "range", from, to, asked: parameters };
   return { kind: "filter", from, to, filter: parameters };
 }
 

@@ -1,6 +1,8 @@
 /**
  * GET /v1/logs and /v1/logs/{id}.
  */
+
+import type { Parameters } from "@tallystick/core/filter-parameters";
 import { toHex } from "@tallystick/core/hex";
 import type { FastifyInstance } from "fastify";
 import { type Entry, Reader } from "../../log/reader.ts";
@@ -17,17 +19,15 @@ export function readRoutes(app: FastifyInstance, { database, tenants, watch }: S
   const reader = new Reader(database);
 
   app.get("/v1/logs", { schema: listEntriesSchema, config }, async (request, reply) => {
-    const { log: slug, ...query } = request.query as Record<string, string>;
+    const { log: slug, ...query } = request.query as { log?: string } & Parameters;
     const log = await logOf(tenants, request.access.log, slug);
     const { filter, order, limit, after } = parseListQuery(query, log.logId);
     const { entries, next } = await reader.page(log, filter, { order, limit, after });
     watch.read({ log, by: byOf(request), asked: askedOf(query), entries: entries.length });
     const cursor = next === undefined ? null : encodeCursor(next);
     if (cursor !== null) {
-      reply.header(
-        "link",
-        `</v1/logs?${new URLSearchParams({ ...query, ...(slug !== undefined && { log: slug }), cursor })}>; rel="next"`,
-      );
+      const parameters = { ...query, ...(slug !== undefined && { log: slug }), cursor };
+      reply.header("link", `</v1/logs?${searchOf(parameters)}>; rel="next"`);
     }
     return { data: entries.map(summary), next_cursor: cursor };
   });
@@ -47,8 +47,15 @@ export function readRoutes(app: FastifyInstance, { database, tenants, watch }: S
 }
 
 /** What a list asks for, whichever page of it. */
-function askedOf({ cursor: _, limit: __, order: ___, tenant_id: ____, ...asked }: Record<string, string>) {
+function askedOf({ cursor: _, limit: __, order: ___, tenant_id: ____, ...asked }: Parameters) {
   return asked;
+}
+
+function searchOf(parameters: Parameters): string {
+  const pairs = Object.entries(parameters).flatMap(([name, values]) =>
+    [values].flat().map((value) => [name, value as string]),
+  );
+  return new URLSearchParams(pairs as [string, string][]).toString();
 }
 
 function summary({ id, seq, recordedAt, leafHash, opened }: Entry) {

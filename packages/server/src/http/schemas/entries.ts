@@ -44,23 +44,39 @@ const entry = { type: "object", required: Object.keys(entryFields), properties: 
 
 const timeParameter = { type: "string", description: "RFC 3339, or a date" } as const;
 
-/** The filters of a list. */
+/** A parameter that may be given several times: any of the values is meant. */
+function anyOf<Item extends object>(items: Item, description?: string) {
+  return {
+    type: "array",
+    minItems: 1,
+    maxItems: 100,
+    items,
+    ...(description !== undefined && { description }),
+  } as const;
+}
+
+/** The filters of a list, an export, a stream. Those that are lists may be given several times: any of the values is meant. */
 export const filterParameters = {
-  actor_id: text,
-  actor_type: { type: "string", enum: [...ACTOR_TYPES] },
-  on_behalf_of_id: text,
-  action: { ...text, description: "With * at either end or both for any text" },
-  resource_type: { ...text, description: "Of the resource or a related one" },
-  resource_id: { ...text, description: "Of the resource or a related one" },
-  outcome: { type: "string", enum: [...OUTCOMES] },
-  severity: { type: "string", enum: [...SEVERITIES] },
-  operation: { type: "string", enum: [...OPERATIONS] },
-  event_type: text,
-  service_id: text,
-  request_id: text,
-  session_id: text,
-  trace_id: text,
-  ip: { ...text, description: "Found while the address has not been erased" },
+  q: {
+    type: "string",
+    description:
+      'A query such as `actor:alice -action:hook.* created:2026-01-01..2026-01-31 "exact words"`: see docs/searching.md',
+  },
+  actor_id: anyOf(text),
+  actor_type: anyOf({ type: "string", enum: [...ACTOR_TYPES] }),
+  on_behalf_of_id: anyOf(text),
+  action: anyOf(text, "With * for any text"),
+  resource_type: anyOf(text, "Of the resource or a related one"),
+  resource_id: anyOf(text, "Of the resource or a related one"),
+  outcome: anyOf({ type: "string", enum: [...OUTCOMES] }),
+  severity: anyOf({ type: "string", enum: [...SEVERITIES] }),
+  operation: anyOf({ type: "string", enum: [...OPERATIONS] }),
+  event_type: anyOf(text),
+  service_id: anyOf(text),
+  request_id: anyOf(text),
+  session_id: anyOf(text),
+  trace_id: anyOf(text),
+  ip: anyOf(text, "An address, or a range such as 10.0.0.0/8. Found while the address has not been erased"),
   from: { ...timeParameter, description: "Recorded at or after; RFC 3339, or a date" },
   to: { ...timeParameter, description: "Recorded before; a date includes its day" },
   occurred_from: timeParameter,
