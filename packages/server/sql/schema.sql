@@ -1210,6 +1210,155 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.find_client_certificate(bytea,text[]) to tallystick_writer;
 
+CREATE OR REPLACE FUNCTION tallystick.find_positions(log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer, clauses bigint[], none_terms bigint[], opening_terms bigint[], opening_or_terms bigint[], action_patterns text[], occurred_from timestamp with time zone, occurred_to timestamp with time zone)
+ RETURNS TABLE(seq bigint, recorded_at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER ROWS 50
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  first_seq bigint := greatest(from_seq, 0);
+  end_seq bigint := least(to_seq, (select size from tallystick.heads where log_id = log order by size desc limit 1));
+  remaining integer := wanted;
+  by_opening boolean := opening_terms is not null;
+  by_terms boolean := coalesce(array_length(clauses, 1), 0) > 0;
+  c1 bigint[] := (select array_agg(distinct term) from unnest(clauses[1:1]) term);
+  c2 bigint[] := (select array_agg(distinct term) from unnest(clauses[2:2]) term);
+  c3 bigint[] := (select array_agg(distinct term) from unnest(clauses[3:3]) term);
+  c4 bigint[] := (select array_agg(distinct term) from unnest(clauses[4:4]) term);
+  k1 bigint[];
+  k2 bigint[];
+  k3 bigint[];
+  k4 bigint[];
+  refused bigint[];
+  opening_keys bigint[];
+  in_order boolean := not by_opening; -- else by an index
+  window_size bigint := case when by_terms then 512 else greatest(wanted * 2, 512) end;
+  blocks bigint := 1; -- how many the next look-up in an index spans
+  most_blocks bigint := greatest(1, 1024 / greatest(coalesce(cardinality(c1), 0), coalesce(cardinality(opening_or_terms), 0), 16));
+  low bigint;
+  high bigint;
+  low_time timestamptz;
+  high_time timestamptz;
+  got integer;
+  scanned bigint := 0; -- in this manner
+  found bigint := 0;
+begin
+  if not exists (select from tallystick.logs where id = log and tenant_id = tallystick.current_tenant()) then
+    return;
+  end if;
+
+  while remaining > 0 and first_seq < end_seq loop
+    -- The next window, [low, high); one that is read in order stays within a block, whose terms are then constants.
+    if newest_first then
+      high := end_seq;
+      low := greatest(first_seq, case when in_order then greatest(high - window_size, ((high - 1) >> 16) << 16) else (((high - 1) >> 16) - blocks + 1) << 16 end);
+      end_seq := low;
+    else
+      low := first_seq;
+      high := least(end_seq, case when in_order then least(low + window_size, ((low >> 16) + 1) << 16) else ((low >> 16) + blocks) << 16 end);
+      first_seq := high;
+    end if;
+    low_time := (select recorded_at from tallystick.heads where log_id = log and size > low order by size limit 1);
+    high_time := (select recorded_at from tallystick.heads where log_id = log and size > high - 1 order by size limit 1);
+    k1 := tallystick.terms_in(c1, low, high);
+    k2 := tallystick.terms_in(c2, low, high);
+    k3 := tallystick.terms_in(c3, low, high);
+    k4 := tallystick.terms_in(c4, low, high);
+    refused := tallystick.terms_in(none_terms, low, high);
+
+    if in_order then
+      -- IS NOT FALSE keeps the index on terms out of these plans, which are to read in order, and lets clauses that are not there hold.
+      if newest_first then
+        return query
+          select e.seq, e.recorded_at from tallystick.entries e
+          where e.log_id = log and e.seq >= low and e.seq < high and e.recorded_at >= low_time and e.recorded_at <= high_time
+            and (e.terms && k1) is not false and (e.terms && k2) is not false and (e.terms && k3) is not false and (e.terms && k4) is not false
+            and (e.terms && refused) is not true
+            and (action_patterns is null or e.action like any (action_patterns))
+            and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+            and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+          order by e.seq desc limit remaining;
+      else
+        return query
+          select e.seq, e.recorded_at from tallystick.entries e
+          where e.log_id = log and e.seq >= low and e.seq < high and e.recorded_at >= low_time and e.recorded_at <= high_time
+            and (e.terms && k1) is not false and (e.terms && k2) is not false and (e.terms && k3) is not false and (e.terms && k4) is not false
+            and (e.terms && refused) is not true
+            and (action_patterns is null or e.action like any (action_patterns))
+            and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+            and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+          order by e.seq limit remaining;
+      end if;
+    elsif by_opening then
+      opening_keys := tallystick.terms_in(opening_or_terms, low, high);
+      -- "+ 0" keeps the primary key out of the part that is to go by the terms.
+      return query
+        select e.seq, e.recorded_at
+        from (
+          select o.seq from tallystick.openings o
+          where o.log_id = log and o.term = any (opening_terms) and o.seq >= low and o.seq < high
+            and o.recorded_at >= low_time and o.recorded_at <= high_time
+          union
+          select t.seq from tallystick.entries t
+          where t.terms && opening_keys
+            and t.log_id + 0 = log and t.seq + 0 >= low and t.seq + 0 < high and t.recorded_at >= low_time and t.recorded_at <= high_time
+        ) found
+        join tallystick.entries e on e.log_id = log and e.seq = found.seq and e.recorded_at >= low_time and e.recorded_at <= high_time
+        where (e.terms && k1) is not false and (e.terms && k2) is not false and (e.terms && k3) is not false and (e.terms && k4) is not false
+          and (e.terms && refused) is not true
+          and (action_patterns is null or e.action like any (action_patterns))
+          and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+          and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+        order by case when newest_first then -e.seq else e.seq end limit remaining;
+    elsif k2 is null then
+      return query
+        select e.seq, e.recorded_at from tallystick.entries e
+        where e.terms && k1
+          and e.log_id + 0 = log and e.seq + 0 >= low and e.seq + 0 < high and e.recorded_at >= low_time and e.recorded_at <= high_time
+          and (e.terms && refused) is not true
+          and (action_patterns is null or e.action like any (action_patterns))
+          and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+          and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+        order by case when newest_first then -e.seq else e.seq end limit remaining;
+    else
+      return query
+        select e.seq, e.recorded_at from tallystick.entries e
+        where e.terms && k1 and e.terms && k2
+          and e.log_id + 0 = log and e.seq + 0 >= low and e.seq + 0 < high and e.recorded_at >= low_time and e.recorded_at <= high_time
+          and (e.terms && k3) is not false and (e.terms && k4) is not false
+          and (e.terms && refused) is not true
+          and (action_patterns is null or e.action like any (action_patterns))
+          and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
+          and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
+        order by case when newest_first then -e.seq else e.seq end limit remaining;
+    end if;
+    get diagnostics got = row_count;
+    remaining := remaining - got;
+    scanned := scanned + (high - low);
+    found := found + got;
+
+    if not in_order then
+      -- As many blocks as the rest should take at the density so far.
+      blocks := least(most_blocks, case when found = 0 then blocks * 4 else greatest(1, (remaining * scanned / found) >> 16) end);
+    elsif not by_terms then
+      window_size := least(window_size * 2, 65536);
+    elsif found >= 4 and remaining * scanned / found <= 4096 then
+      window_size := greatest(256, remaining * scanned / found * 5 / 4);
+    else
+      in_order := false;
+      scanned := 0;
+      found := 0;
+    end if;
+  end loop;
+end
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.find_positions(integer,bigint,bigint,boolean,integer,bigint[],bigint[],bigint[],bigint[],text[],timestamp with time zone,timestamp with time zone) to tallystick_reader;
+
 CREATE OR REPLACE FUNCTION tallystick.find_positions(log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer, all_terms bigint[], none_terms bigint[], action_pattern text, occurred_from timestamp with time zone, occurred_to timestamp with time zone, opening_term bigint)
  RETURNS TABLE(seq bigint, recorded_at timestamp with time zone)
  LANGUAGE plpgsql
@@ -1341,6 +1490,7 @@ end
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.find_positions(integer,bigint,bigint,boolean,integer,bigint[],bigint[],text,timestamp with time zone,timestamp with time zone,bigint) to tallystick_reader;
+comment: For servers of the release before, which go on while an upgrade is under way.
 
 CREATE OR REPLACE FUNCTION tallystick.forget_rate_limits()
  RETURNS void
@@ -1817,11 +1967,16 @@ grant execute on tallystick.signed_only_services(integer[],text[]) to tallystick
 
 CREATE OR REPLACE FUNCTION tallystick.size_before(log integer, at timestamp with time zone)
  RETURNS bigint
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select coalesce((select size from tallystick.heads where log_id = log and tenant_id = tallystick.current_tenant() and recorded_at < at order by recorded_at desc, size desc limit 1), 0)
+begin
+  return coalesce((
+    select h.size from tallystick.heads h
+    where h.log_id = log and h.tenant_id = tallystick.current_tenant() and h.recorded_at < at
+    order by h.recorded_at desc, h.size desc limit 1), 0);
+end
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.size_before(integer,timestamp with time zone) to tallystick_reader;
@@ -1850,13 +2005,27 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.term(integer,text,text,bigint) to public;
 
+CREATE OR REPLACE FUNCTION tallystick.terms_in(terms bigint[], low bigint, high bigint)
+ RETURNS bigint[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  select array_agg((block << 32) | term) from unnest(terms) term, generate_series(low >> 16, (high - 1) >> 16) block
+$function$;
+owner tallystick_owner;
+
 CREATE OR REPLACE FUNCTION tallystick.time_at(log integer, seq bigint)
  RETURNS timestamp with time zone
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select recorded_at from tallystick.heads where log_id = log and tenant_id = tallystick.current_tenant() and size > seq order by size limit 1
+begin
+  return (
+    select h.recorded_at from tallystick.heads h
+    where h.log_id = log and h.tenant_id = tallystick.current_tenant() and h.size > time_at.seq
+    order by h.size limit 1);
+end
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.time_at(integer,bigint) to tallystick_reader;

@@ -1,52 +1,133 @@
 /**
- * What a filter asks of the index.
+ * What a filter asks of the index of terms and of that of openings (sql/0017_positions.sql).
  */
-import type { Clause, Filter, TermField, Wanted } from "@tallystick/core/filter";
-import { TERM_FIELDS } from "@tallystick/core/filter";
+import { type Clause, type Filter, TERM_FIELDS, type TermField, type Wanted } from "@tallystick/core/filter";
 import { FIELD_VALUES } from "@tallystick/core/filter-values";
+import type { IpRange } from "@tallystick/core/ip-range";
 import { TERMLESS_DEFAULTS, termHash } from "./columns.ts";
 
-export type { Filter };
-
-/** The part of a filter that the database answers: hashes may collide, so that {@link matcherOf} has the last word. */
+/** The part of a filter that the database answers; hashes may collide, so that `matcherOf` has the last word. */
 export interface Candidates {
-  readonly allTerms: number[];
-  readonly noneTerms: number[];
-  /** A LIKE pattern. */
-  readonly actionPattern: string | null;
-  readonly openingTerm: number | null;
+  /** Terms without the block; of each row an entry must have one. From the rarest field to the commonest. */
+  readonly clauses: readonly (readonly number[])[];
+  /** Terms that an entry must not have. */
+  readonly noneTerms: readonly number[];
+  /** An entry must have an opening with one of these, or one of `openingOrTerms`; null asks for nothing. */
+  readonly openingTerms: readonly number[] | null;
+  readonly openingOrTerms: readonly number[] | null;
+  /** LIKE patterns, one of which its action must have; null asks for nothing. */
+  readonly actionPatterns: readonly string[] | null;
 }
+
+/** Fields with so few entries a value that openings need not lead to them. */
+const RARE: ReadonlySet<TermField> = new Set(["request_id", "trace_id", "session_id", "resource_id", "actor_id"]);
+
+type TermClause = Clause & { readonly field: TermField; readonly anyOf: readonly Wanted[] };
 
 export function candidatesOf(logId: number, filter: Filter): Candidates {
-  const allTerms: number[] = [];
+  const rows: { field: TermField; terms: number[] }[] = [];
   const noneTerms: number[] = [];
-  let actionPattern: string | null = null;
-  let openingTerm: number | null = null;
-  for (const field of TERM_FIELDS) {
-    for (const wanted of singlesOf(filter, field)) {
-      if (wanted.kind === "pattern") {
-        if (field === "action") actionPattern = likePattern(wanted.parts);
-      } else if (TERMLESS_DEFAULTS[field] !== wanted.value) allTerms.push(termHash(logId, field, wanted.value));
-      else {
-        const others = FIELD_VALUES[field]!.filter((other) => other !== wanted.value);
-        for (const other of others) noneTerms.push(termHash(logId, field, other));
-      }
-    }
-  }
+  let actionPatterns: string[] | null = null;
+  const hash = (field: string, values: readonly string[]) => values.map((value) => termHash(logId, field, value));
   for (const clause of filter.clauses) {
-    if (clause.field !== "ip" || clause.negated || clause.anyOf.length > 1) continue;
-    const [{ base, bits }] = clause.anyOf as [(typeof clause.anyOf)[number]];
-    if (bits === (base.includes(":") ? 128 : 32)) openingTerm = termHash(logId, "ip", base);
+    if (clause.field === "resource") rows.push(...resourceRows(clause, hash));
+    if (!isTermClause(clause)) continue;
+    const { field } = clause;
+    const values = exactValues(clause.anyOf);
+    if (values === undefined) {
+      if (field === "action" && !clause.negated) actionPatterns ??= clause.anyOf.map(likePattern);
+      continue;
+    }
+    const fallback = TERMLESS_DEFAULTS[field];
+    if (fallback === undefined) {
+      if (clause.negated) noneTerms.push(...hash(field, values));
+      else rows.push({ field, terms: hash(field, values) });
+      continue;
+    }
+    // Every entry has one of a few values here, and the default has no term: to be it is to be none of the others.
+    const isWanted = (value: string) => values.includes(value) !== clause.negated;
+    const others = FIELD_VALUES[field]!.filter((value) => value !== fallback);
+    if (isWanted(fallback))
+      noneTerms.push(
+        ...hash(
+          field,
+          others.filter((value) => !isWanted(value)),
+        ),
+      );
+    else if (others.some(isWanted)) rows.push({ field, terms: hash(field, others.filter(isWanted)) });
   }
-  return { allTerms, noneTerms, actionPattern, openingTerm };
+  rows.sort((a, b) => TERM_FIELDS.indexOf(a.field) - TERM_FIELDS.indexOf(b.field));
+  const opening = rows.some(({ field }) => RARE.has(field)) ? undefined : openingOf(filter, hash);
+  return {
+    clauses: rows.map(({ terms }) => terms),
+    noneTerms,
+    openingTerms: opening?.openings ?? null,
+    openingOrTerms: opening?.terms ?? null,
+    actionPatterns,
+  };
 }
 
-/** What is asked of a field where it must have one value. */
-function singlesOf({ clauses }: Filter, field: TermField): Wanted[] {
-  const ofField = clauses.filter((one): one is Clause & { field: TermField } => one.field === field && !one.negated);
-  return ofField.filter(({ anyOf }) => anyOf.length === 1).map(({ anyOf }) => anyOf[0] as Wanted);
+type Hash = (field: string, values: readonly string[]) => number[];
+
+function resourceRows(clause: Clause & { field: "resource" }, hash: Hash): { field: TermField; terms: number[] }[] {
+  if (clause.negated) return [];
+  const types = exactValues(clause.anyOf.map(({ type }) => type));
+  const ids = exactValues(clause.anyOf.map(({ id }) => id));
+  return [
+    ...(ids === undefined ? [] : [{ field: "resource_id" as const, terms: hash("resource_id", ids) }]),
+    ...(types === undefined ? [] : [{ field: "resource_type" as const, terms: hash("resource_type", types) }]),
+  ];
 }
 
-function likePattern(parts: readonly string[]): string {
+/** What leads to values behind commitments: the rarest of what is asked of them. */
+function openingOf({ clauses }: Filter, hash: Hash): { openings: number[]; terms: number[] | null } | undefined {
+  const asked = clauses.filter(({ negated }) => !negated);
+  for (const clause of asked) {
+    if (clause.field !== "ip") continue;
+    const addresses = clause.anyOf.filter(isOneAddress).map(({ base }) => base);
+    if (addresses.length === clause.anyOf.length) return { openings: hash("ip", addresses), terms: null };
+  }
+  for (const clause of asked) {
+    if (clause.field !== "actor_name" && clause.field !== "actor_email") continue;
+    const values = exactValues(clause.anyOf);
+    const field = clause.field === "actor_name" ? "name" : "email";
+    if (values !== undefined) return { openings: hash(field, values), terms: null };
+  }
+  for (const clause of asked) {
+    if (clause.field !== "actor" && clause.field !== "on_behalf_of") continue;
+    const values = exactValues(clause.anyOf);
+    if (values === undefined) continue;
+    const terms = hash(clause.field === "actor" ? "actor_id" : "on_behalf_of_id", values);
+    return { openings: [...hash("name", values), ...hash("email", values)], terms };
+  }
+  return undefined;
+}
+
+function isTermClause(clause: Clause): clause is TermClause {
+  return (TERM_FIELDS as readonly string[]).includes(clause.field);
+}
+
+function isOneAddress({ base, bits }: IpRange): boolean {
+  return bits === (base.includes(":") ? 128 : 32);
+}
+
+/** The values, where all are to be compared as they are. */
+function exactValues(wanted: readonly (Wanted | undefined)[]): string[] | undefined {
+  const values: string[] = [];
+  for (const one of wanted) {
+    if (one?.kind !== "exact") return undefined;
+    values.push(one.value);
+  }
+  return values;
+}
+
+function likePattern(wanted: Wanted): string {
+  const parts = wanted.kind === "exact" ? [wanted.value] : wanted.parts;
   return parts.map((part) => part.replace(/[\\%_]/g, "\\$&")).join("%");
+}
+
+/** Rows of one length, as PostgreSQL's arrays have to be: filled up by repeating. */
+export function rectangular(rows: readonly (readonly number[])[]): number[][] {
+  const length = Math.max(0, ...rows.map((row) => row.length));
+  return rows.map((row) => Array.from({ length }, (_, i) => row[Math.min(i, row.length - 1)]!));
 }

@@ -7,7 +7,7 @@ import { type Filter, matcherOf } from "@tallystick/core/filter";
 import { type Leaf, parseLeaf } from "@tallystick/core/leaf";
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
-import { candidatesOf } from "./filter.ts";
+import { candidatesOf, rectangular } from "./filter.ts";
 import { entryIdTimeMs } from "./id.ts";
 import type { LogIdentity } from "./identity.ts";
 import { readOpenings } from "./openings.ts";
@@ -167,7 +167,7 @@ export class Reader {
            from tallystick.find_positions($1,
              greatest(case when $2::timestamptz is null then 0 else tallystick.size_before($1, $2) end, $3::bigint),
              least(case when $4::timestamptz is null then 9223372036854775807 else tallystick.size_before($1, $4) end, $5::bigint),
-             $6, $7, $8, $9, $10, $11, $12, $13) found
+             $6, $7, $8, $9, $10, $11, $12, $13, $14) found
            join tallystick.entries e on e.log_id = $1 and e.seq = found.seq and e.recorded_at = found.recorded_at
            order by case when $6 then -e.seq else e.seq end`,
           [
@@ -178,12 +178,13 @@ export class Reader {
             (order === "desc" ? last : before) ?? Number.MAX_SAFE_INTEGER,
             order === "desc",
             wanted,
-            candidates.allTerms,
+            rectangular(candidates.clauses),
             candidates.noneTerms,
-            candidates.actionPattern,
+            candidates.openingTerms,
+            candidates.openingOrTerms,
+            candidates.actionPatterns,
             filter.occurredFrom ?? null,
             filter.occurredTo ?? null,
-            candidates.openingTerm,
           ],
         );
         for (const entry of await opened(client, log.logId, rows)) if (matches(entry.opened)) found.push(entry);
