@@ -296,6 +296,7 @@ table tallystick.openings (
 row-level security on tallystick.openings;
 CREATE INDEX openings_term ON ONLY tallystick.openings USING btree (log_id, term, seq);
 CREATE TRIGGER openings_append_only BEFORE UPDATE OR TRUNCATE ON tallystick.openings FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_change(); -- always
+CREATE TRIGGER openings_forget_text AFTER DELETE ON tallystick.openings FOR EACH ROW EXECUTE FUNCTION tallystick.forget_text(); -- always
 policy append for insert to tallystick_writer with check (true);
 policy audit for select to tallystick_auditor using (true);
 policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
@@ -425,6 +426,71 @@ grant update on table tallystick.tenants (name) to tallystick_writer;
 grant update on table tallystick.tenants (settings) to tallystick_writer;
 grant update on table tallystick.tenants (status) to tallystick_writer;
 comment on column tallystick.tenants.settings: What the operator has set for this tenant in place of the installation's settings; null or missing: the installation's.
+
+table tallystick.text_openings (
+  log_id integer not null,
+  segment bigint not null,
+  tenant_id uuid not null,
+  version smallint not null,
+  terms bigint[] storage external not null,
+  text text not null,
+  constraint text_openings_segment_not_negative CHECK ((segment >= 0)),
+  constraint text_openings_pkey PRIMARY KEY (log_id, segment)
+);
+row-level security on tallystick.text_openings;
+CREATE INDEX text_openings_terms ON tallystick.text_openings USING gin (terms) WITH (fastupdate=off);
+CREATE TRIGGER text_openings_append_only BEFORE UPDATE OR TRUNCATE ON tallystick.text_openings FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_change(); -- always
+policy append for insert to tallystick_writer with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy audit for select to tallystick_auditor using (true);
+policy make_again for delete to tallystick_writer using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+grant select on table tallystick.text_openings to tallystick_auditor;
+grant select on table tallystick.text_openings to tallystick_reader;
+grant delete, insert on table tallystick.text_openings to tallystick_writer;
+comment on column tallystick.text_openings.terms: As of text_segments; and of addresses the ranges that they are in.
+comment on column tallystick.text_openings.text: 256 lines: names and e-mail addresses, as in text_segments. Empty where there are none.
+
+table tallystick.text_openings_due (
+  id bigint not null generated always as identity,
+  log_id integer not null,
+  segment bigint not null,
+  tenant_id uuid not null,
+  constraint text_openings_due_pkey PRIMARY KEY (id)
+);
+row-level security on tallystick.text_openings_due;
+CREATE INDEX text_openings_due_segment ON tallystick.text_openings_due USING btree (log_id, segment);
+policy append for insert to tallystick_writer with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy audit for select to tallystick_auditor using (true);
+policy done for delete to tallystick_writer using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+grant select on table tallystick.text_openings_due to tallystick_auditor;
+grant select on table tallystick.text_openings_due to tallystick_reader;
+grant delete, insert on table tallystick.text_openings_due to tallystick_writer;
+
+table tallystick.text_segments (
+  log_id integer not null,
+  segment bigint not null,
+  tenant_id uuid not null,
+  version smallint not null,
+  terms bigint[] storage external not null,
+  text text not null,
+  constraint text_segments_segment_not_negative CHECK ((segment >= 0)),
+  constraint text_segments_pkey PRIMARY KEY (log_id, segment)
+);
+row-level security on tallystick.text_segments;
+CREATE INDEX text_segments_terms ON tallystick.text_segments USING gin (terms) WITH (fastupdate=off);
+CREATE TRIGGER text_segments_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tallystick.text_segments FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_change(); -- always
+policy append for insert to tallystick_writer with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy audit for select to tallystick_auditor using (true);
+policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+grant select on table tallystick.text_segments to tallystick_auditor;
+grant select on table tallystick.text_segments to tallystick_reader;
+grant insert on table tallystick.text_segments to tallystick_writer;
+comment on table tallystick.text_segments: Rows are never changed. The newest one of a log is where indexing goes on: there is no other cursor.
+comment on column tallystick.text_segments.segment: Positions from segment * 256 on.
+comment on column tallystick.text_segments.version: Version of the function that derived terms and text from the leaves.
+comment on column tallystick.text_segments.terms: Number of the block of 4,096 segments << 32 | first 4 bytes of SHA-256(log id 0x00 kind 0x00 value): words, pairs of adjacent words, beginnings of words, members of metadata and changes.
+comment on column tallystick.text_segments.text: 256 lines, one an entry: words between spaces, values between tabs. Committed values are not there.
 
 table tallystick.tiles (
   log_id integer not null,
@@ -1127,16 +1193,32 @@ AS $function$
   select relname::text, 'the trigger ' || relname || '_append_only is missing, disabled or not ours'
   from expected
   where coalesce(parent, relname) in ('installation', 'tenants', 'logs', 'heads', 'service_heads', 'tiles', 'entries', 'openings',
-      'log_keys', 'checkpoints', 'cosignatures', 'publisher_keys', 'services')
+      'log_keys', 'checkpoints', 'cosignatures', 'publisher_keys', 'services', 'text_segments', 'text_openings')
     and not exists (select from refusing t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only'
       -- BEFORE, for each statement; TRUNCATE, and of UPDATE and DELETE what protect() was called for.
-      and t.tgtype = 2 + 32 + case coalesce(parent, relname) when 'openings' then 16 when 'tenants' then 8 when 'publisher_keys' then 8 when 'services' then 8 else 16 + 8 end)
+      and t.tgtype = 2 + 32 + case coalesce(parent, relname) when 'openings' then 16 when 'text_openings' then 16 when 'tenants' then 8 when 'publisher_keys' then 8 when 'services' then 8 else 16 + 8 end)
   union all
   select relname::text, 'the trigger ' || relname || '_append_only_row is missing, disabled or not ours'
   from expected
   where parent in ('entries', 'openings')
     and not exists (select from refusing t where t.tgrelid = expected.oid and t.tgname = relname || '_append_only_row'
       and t.tgtype = 1 + 2 + 16 + case parent when 'openings' then 0 else 8 end)
+  union all
+  -- AFTER DELETE, for each row: what is erased would go on standing in text_openings.
+  select relname::text, 'the trigger openings_forget_text is missing, disabled or not ours'
+  from expected
+  where coalesce(parent, relname) = 'openings'
+    and not exists (
+      select from pg_trigger t where t.tgrelid = expected.oid and t.tgname = 'openings_forget_text' and t.tgenabled = 'A' and t.tgqual is null
+        and t.tgattr::text = '' and t.tgtype = 1 + 8 and t.tgfoid = 'tallystick.forget_text()'::regprocedure
+    )
+  union all
+  -- SHA-256 of the body of forget_text() above.
+  select 'forget_text()', 'the function was replaced'
+  where not exists (
+    select from pg_proc where oid = 'tallystick.forget_text()'::regprocedure
+      and sha256(convert_to(prosrc, 'UTF8')) = '\xb55ec56581e877ea5f2ffd3872fb1c760d5b065dd263006e122387a6f06049cd'
+  )
   union all
   -- SHA-256 of the body of refuse_change() above.
   select 'refuse_change()', 'the function was replaced'
@@ -1492,6 +1574,71 @@ owner tallystick_owner;
 grant execute on tallystick.find_positions(integer,bigint,bigint,boolean,integer,bigint[],bigint[],text,timestamp with time zone,timestamp with time zone,bigint) to tallystick_reader;
 comment: For servers of the release before, which go on while an upgrade is under way.
 
+CREATE OR REPLACE FUNCTION tallystick.find_segments(log integer, from_segment bigint, to_segment bigint, newest_first boolean, wanted integer, clauses jsonb)
+ RETURNS TABLE(segment bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER ROWS 100
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  first_segment bigint := greatest(from_segment, 0);
+  end_segment bigint := least(to_segment, (select s.segment + 1 from tallystick.text_segments s where s.log_id = log order by s.segment desc limit 1));
+  remaining integer := wanted;
+  blocks integer := 1;
+  low bigint;
+  high bigint;
+  got integer;
+  clause jsonb;
+  condition text;
+  plain text;
+  sets text[];
+  here constant text := ' and x.log_id + 0 = $1 and x.segment + 0 >= $2 and x.segment + 0 < $3';
+begin
+  if not exists (select from tallystick.logs where id = log and tenant_id = tallystick.current_tenant()) then
+    return;
+  end if;
+  while remaining > 0 and first_segment < end_segment loop
+    if newest_first then
+      high := end_segment;
+      low := greatest(first_segment, (((high - 1) >> 12) - blocks + 1) << 12);
+      end_segment := low;
+    else
+      low := first_segment;
+      high := least(end_segment, ((low >> 12) + blocks) << 12);
+      first_segment := high;
+    end if;
+    plain := '';
+    sets := '{}';
+    for clause in select jsonb_array_elements(clauses) loop
+      select string_agg(format('x.terms @> %L::bigint[]', array(
+          select (block << 32) | term::bigint from jsonb_array_elements_text(alternative) term
+        )), ' or ') into condition
+      from jsonb_array_elements(clause -> 'any') alternative, generate_series(low >> 12, (high - 1) >> 12) block;
+      if (clause ->> 'opened')::boolean then
+        sets := sets || format('(select x.segment from tallystick.text_segments x where (%1$s)%2$s union select x.segment from tallystick.text_openings x where (%1$s)%2$s'
+          ' union select x.segment from tallystick.text_openings_due x where x.log_id = $1 and x.segment >= $2 and x.segment < $3)', condition, here);
+      else
+        plain := plain || format(' and (%s)', condition);
+      end if;
+    end loop;
+    if plain <> '' then
+      sets := sets || format('(select x.segment from tallystick.text_segments x where true%s%s)', plain, here);
+    end if;
+    -- "+ 0" keeps the primary key out of this plan, which is to go by the terms.
+    return query execute format('select segment from (%s) found order by segment %s limit $4',
+      array_to_string(sets, ' intersect '), case when newest_first then 'desc' else 'asc' end)
+      using log, low, high, remaining;
+    get diagnostics got = row_count;
+    remaining := remaining - got;
+    blocks := least(blocks * 4, 16);
+  end loop;
+end
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.find_segments(integer,bigint,bigint,boolean,integer,jsonb) to tallystick_reader;
+
 CREATE OR REPLACE FUNCTION tallystick.forget_rate_limits()
  RETURNS void
  LANGUAGE sql
@@ -1503,6 +1650,21 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.forget_rate_limits() to tallystick_writer;
+
+CREATE OR REPLACE FUNCTION tallystick.forget_text()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into tallystick.text_openings_due (log_id, segment, tenant_id) values (old.log_id, old.seq >> 8, old.tenant_id);
+  delete from tallystick.text_openings where ctid = any (array(
+    select ctid from tallystick.text_openings where log_id = old.log_id and segment = old.seq >> 8 for update skip locked));
+  return null;
+end
+$function$;
+owner tallystick_owner;
 
 CREATE OR REPLACE FUNCTION tallystick.has_head(log integer, size bigint, root bytea)
  RETURNS boolean
@@ -1544,6 +1706,26 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.hmac_sha256(bytea,bytea) to tallystick_auditor;
+
+CREATE OR REPLACE FUNCTION tallystick.index_progress(log_ids integer[])
+ RETURNS TABLE(log_id integer, tenant_id uuid, name text, size bigint, segments bigint, waiting_since timestamp with time zone, due boolean)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select l.id, l.tenant_id, l.name, h.size, i.segments,
+    case when h.size >= (i.segments + 1) * 256
+      then (select recorded_at from tallystick.heads f where f.log_id = l.id and f.size >= (i.segments + 1) * 256 order by f.size limit 1) end,
+    exists (select from tallystick.text_openings_due d where d.log_id = l.id)
+  from tallystick.logs l
+  cross join lateral (select size from tallystick.heads where heads.log_id = l.id order by size desc limit 1) h
+  cross join lateral (
+    select coalesce((select s.segment + 1 from tallystick.text_segments s where s.log_id = l.id order by s.segment desc limit 1), 0) as segments
+  ) i
+  where log_ids is null or l.id = any (log_ids)
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.index_progress(integer[]) to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.is_signature_line(line text, key text)
  RETURNS boolean

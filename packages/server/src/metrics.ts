@@ -1,8 +1,9 @@
 /**
  * What the server counts, in Prometheus' text format at /metrics.
  */
-import { Counter, collectDefaultMetrics, Histogram, Registry } from "prom-client";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { LimitName } from "./limits/rate-limits.ts";
+import type { IndexLag } from "./search/lag.ts";
 
 /** Services come from clients: those beyond this many are counted together, so that none of them fills our memory, or Prometheus'. */
 const MAX_SERVICES = 500;
@@ -17,8 +18,24 @@ export class Metrics {
   readonly #verification: Histogram;
   readonly #services = new Set<string>();
 
-  constructor() {
+  /** @param lag how far the index is behind; asked for with each look at the metrics. */
+  constructor(lag?: () => Promise<IndexLag | undefined>) {
     const registers = [this.#registry];
+    const seconds = new Gauge({
+      name: "audit_index_lag_seconds",
+      help: "How long the entry that has waited longest to be indexed has done so; those of the last 256 positions of a log do not wait",
+      registers,
+    });
+    new Gauge({
+      name: "audit_index_lag_entries",
+      help: "Entries that wait to be indexed: until then searches look at each of them",
+      registers,
+      async collect() {
+        const now = await lag?.();
+        this.set(now?.entries ?? Number.NaN);
+        seconds.set(now?.seconds ?? Number.NaN);
+      },
+    });
     this.#received = new Counter({
       name: "audit_events_received_total",
       help: "Events that were recorded, or had been before",

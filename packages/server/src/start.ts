@@ -43,6 +43,8 @@ import { Receipts } from "./proof/receipts.ts";
 import { PublisherKeys } from "./publisher/publisher-keys.ts";
 import { Publishers } from "./publisher/publishers.ts";
 import { readinessOf } from "./readiness.ts";
+import { IndexThread } from "./search/index-thread.ts";
+import { lagOf } from "./search/lag.ts";
 import { openSigning, type Signing } from "./signing/signing.ts";
 import { Watch } from "./watch/watch.ts";
 
@@ -121,7 +123,16 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       now: Date.now,
       checkHead: (log, head) => signing.checkpoints.checkHead(log, head),
     };
-    const sequencer = openSequencer({ config, opened, signing, appendLimits, logger });
+    const indexing = config.indexWorker
+      ? new IndexThread({
+          access: () => database.writeAccess(),
+          onFailure: (error) => logger.warn({ err: error }, "entries are not indexed for text search, or not all"),
+          onRecovery: () => logger.info("entries are indexed again"),
+        })
+      : undefined;
+    if (indexing !== undefined) stops.push(() => withDeadline(indexing.stop(), config.shutdownTimeoutMs, logger));
+    const onGrowth = (logId: number) => indexing?.grew(logId);
+    const sequencer = openSequencer({ config, opened, signing, appendLimits, logger, onGrowth });
     const tenant = (await tenants.find(DEFAULT_TENANT))!;
     const issuedKeys = new IssuedKeys({ database, sequencer, apiKeys, tenants });
     const isFirst = (await issuedKeys.list(tenant.tenantId)).length === 0;
@@ -159,7 +170,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         receipts: new Receipts({ database, checkpoints: signing.checkpoints, tiles: signing.tiles }),
         publishers,
         publisherKeys: new PublisherKeys({ database, sequencer, publishers }),
-        metrics: new Metrics(),
+        metrics: new Metrics(lagOf(database)),
         masking: new Masking({ keys: config.maskedKeys, cardNumbers: config.maskCardNumbers }),
         replaySecret: replaySecret(signing.key.seed),
         rateLimits,
@@ -201,6 +212,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       stops.push(async () => tls.stop());
     }
     signing.publication.start();
+    indexing?.start();
     signing.witnesses.start();
     stops.push(() =>
       withDeadline(
@@ -239,8 +251,9 @@ function openSequencer(parts: {
   signing: Signing;
   appendLimits: AppendLimits;
   logger: FastifyBaseLogger;
+  onGrowth: (logId: number) => void;
 }): Sequencer {
-  const { config, opened, appendLimits, logger } = parts;
+  const { config, opened, appendLimits, logger, onGrowth } = parts;
   const { checkpoints, publication } = parts.signing;
   return new Sequencer(opened.database, {
     ...appendLimits,
@@ -251,6 +264,7 @@ function openSequencer(parts: {
       for (const [logId, edge] of edges) {
         checkpoints.committed(logId, edge);
         publication.grew(logId);
+        onGrowth(logId);
       }
     },
     pause: (attempt) => delay(attempt * SETTLE_PAUSE_MS),

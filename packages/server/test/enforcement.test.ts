@@ -7,6 +7,7 @@ import { termHash } from "../src/log/columns.ts";
 import type { TenantLog } from "../src/log/tenants.ts";
 import { PublisherKeys } from "../src/publisher/publisher-keys.ts";
 import { Publishers } from "../src/publisher/publishers.ts";
+import { indexLog } from "../src/testing/indexing.ts";
 import { append, checkLog, TestDatabase, type TestRole, testSequencer } from "../src/testing/log.ts";
 import { TestPublisher } from "../src/testing/publisher.ts";
 
@@ -28,6 +29,11 @@ beforeAll(async () => {
     const publicKey = parsePublicKeyPem(new TestPublisher().pem);
     await keys.register(log, { actor: { id: "operator" } }, { serviceId: "orders", publicKey });
     await keys.setSignedOnly(log, { actor: { id: "operator" } }, "orders", true);
+    await indexLog(db.database, log);
+    await db.superuser.query(
+      "insert into tallystick.text_openings_due (log_id, segment, tenant_id) values ($1, 0, $2)",
+      [log.logId, log.tenantId],
+    );
   }
   const seed = new Uint8Array(32).fill(1);
   await db.superuser.query("insert into tallystick.log_keys (public_key) values ($1)", [
@@ -83,6 +89,7 @@ const APPEND_ONLY = {
   log_keys: { column: "public_key", key: "singleton" },
   checkpoints: { column: "note", key: "log_id, size" },
   cosignatures: { column: "line", key: "log_id, size, witness" },
+  text_segments: { column: "text", key: "log_id, segment" },
 } as const;
 
 async function tablesOf(parent: string): Promise<string[]> {
@@ -331,7 +338,16 @@ describe("row-level security", () => {
       }
     }
     // What is verified, searched and proved over HTTP is read as this role.
-    for (const name of ["entries", "heads", "logs", "openings", "service_heads", "tiles"])
+    for (const name of [
+      "entries",
+      "heads",
+      "logs",
+      "openings",
+      "service_heads",
+      "text_openings",
+      "text_segments",
+      "tiles",
+    ])
       expect(readable).toContain(`tallystick_reader tallystick.${name}`);
     expect(readable).not.toContain("tallystick_reader tallystick.api_keys");
     expect(readable).not.toContain("tallystick_reader tallystick.client_certificates");
@@ -425,6 +441,28 @@ describe("enforcement_gaps()", () => {
       { relation: "publisher_keys", gap: "the trigger publisher_keys_append_only is missing, disabled or not ours" },
     ],
     [
+      "alter table tallystick.text_segments disable trigger text_segments_append_only",
+      {
+        relation: "text_segments",
+        gap: "the trigger text_segments_append_only is missing, disabled or not ours",
+      },
+    ],
+    [
+      "alter table tallystick.text_openings disable trigger text_openings_append_only",
+      {
+        relation: "text_openings",
+        gap: "the trigger text_openings_append_only is missing, disabled or not ours",
+      },
+    ],
+    [
+      "create or replace function tallystick.forget_text() returns trigger language plpgsql as 'begin return null; end'",
+      { relation: "forget_text()", gap: "the function was replaced" },
+    ],
+    [
+      "alter table OPENINGS disable trigger openings_forget_text",
+      { relation: "OPENINGS", gap: "the trigger openings_forget_text is missing, disabled or not ours" },
+    ],
+    [
       "alter table tallystick.services disable trigger services_append_only",
       { relation: "services", gap: "the trigger services_append_only is missing, disabled or not ours" },
     ],
@@ -459,7 +497,8 @@ describe("enforcement_gaps()", () => {
       "select tableoid::regclass::text as name from tallystick.entries limit 1",
     );
     const name = partition!.name.split(".").at(-1)!;
-    const named = (text: string) => text.replaceAll("PARTITION", name);
+    const named = (text: string) =>
+      text.replaceAll("PARTITION", name).replaceAll("OPENINGS", name.replace("entries", "openings"));
     await db.superuser.query("begin");
     await db.superuser.query("set local search_path = tallystick, public");
     await db.superuser.query(named(statement));

@@ -112,6 +112,10 @@ export const SETTINGS = {
     unit: "ms",
     reason: "How often a log that grows gets a published checkpoint. Receipts have checkpoints of their own.",
   }),
+  indexWorker: withDefault("INDEX_WORKER", boolean, "true", {
+    reason:
+      'Indexes entries for text search in this process. false where "tallystick worker" does; without either, text search looks at every entry.',
+  }),
   publicLog: withDefault("PUBLIC_LOG", boolean, "false", {
     reason: "Lets anyone read checkpoints, verifier keys, hash tiles and consistency proofs; entries never.",
   }),

@@ -114,13 +114,13 @@ export class Database {
   }
 
   async #writeBy<T>(pool: pg.Pool, work: (transaction: Transaction) => Promise<T>, lockTimeoutMs: number): Promise<T> {
+    return this.#inTransaction(pool, this.#beginWriting(lockTimeoutMs), work);
+  }
+
+  #beginWriting(lockTimeoutMs: number): string {
     const role = this.#dropRights.writer ? "set local role tallystick_writer;" : "";
-    return this.#inTransaction(
-      pool,
-      `begin isolation level read committed; ${role} set local lock_timeout = ${lockTimeoutMs};
-       set local idle_in_transaction_session_timeout = ${FROZEN_TIMEOUT_MS}`,
-      work,
-    );
+    return `begin isolation level read committed; ${role} set local lock_timeout = ${lockTimeoutMs};
+       set local idle_in_transaction_session_timeout = ${FROZEN_TIMEOUT_MS}`;
   }
 
   /**
@@ -154,6 +154,11 @@ export class Database {
   readAccess(tenantId: string, timeoutMs = READ_TIMEOUT_MS): { url: string; begin: string } {
     const role = this.#dropRights.reader ? "set local role tallystick_reader;" : "";
     return { url: this.#readerUrl, begin: beginReading(role, tenantId, timeoutMs) };
+  }
+
+  /** How another thread writes: by this URL, with this at the beginning of each transaction. */
+  writeAccess(): { url: string; begin: string } {
+    return { url: this.#writers.options.connectionString!, begin: this.#beginWriting(LOCK_TIMEOUT_MS) };
   }
 
   /** One statement as the writer, outside any tenant. */

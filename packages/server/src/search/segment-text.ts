@@ -1,0 +1,185 @@
+/**
+ * What text search knows of entries: the line of each, and the terms of each 256.
+ *
+ * Nearly every value of an entry has been seen before: what it gives is remembered, and a segment takes it once. So an entry costs a
+ * look-up for each of its values, where taking them apart and hashing them would cost ten times as much.
+ */
+import { lineOf, textsOf } from "@tallystick/core/entry-text";
+import type { Event } from "@tallystick/core/event";
+import { wordsOf } from "@tallystick/core/words";
+import { addressRanges } from "./address-ranges.ts";
+import { blockBase, memberOf, PREFIX_LENGTH, pairOf, type TermKind, textTerm } from "./text-terms.ts";
+
+/** The columns of one row of text_segments or text_openings. */
+export interface SegmentText {
+  /** Ascending, without repeats; the block is in them. */
+  readonly terms: Float64Array;
+  /** A line for each of the positions. */
+  readonly text: string;
+}
+
+/** What a value gives. */
+interface Value {
+  /** Its part of a line; empty where it has no word. */
+  readonly part: string;
+  readonly terms: readonly number[];
+  /** The segment that has its terms already. */
+  takenBy: number;
+}
+
+/** A member by its path: its values, and the members in it. */
+interface Member {
+  readonly path: readonly string[];
+  readonly members: Map<string, Member>;
+  readonly values: Map<string, { readonly term: number; takenBy: number }>;
+}
+
+const MAX_REMEMBERED = 50_000;
+/** Longer texts hardly come again. */
+const MAX_REMEMBERED_LENGTH = 256;
+
+/** Derives the segments of one log, one after the other. */
+export class SegmentTexts {
+  readonly #logId: number;
+  readonly #values = new Map<string, Value>();
+  readonly #words = new Map<string, readonly number[]>();
+  #metadata = newMember([]);
+  #changes = newMember([]);
+  #members = 0;
+  /** Of the segment that is being made. */
+  #number = 0;
+  #terms = new Uint32Array(4_096);
+  #count = 0;
+  #lines: string[] = [];
+
+  constructor(logId: number) {
+    this.#logId = logId;
+  }
+
+  /** Adds the event of the next entry of the segment, as it stands in its leaf; undefined where there is none that can be read. */
+  add(event: Event | undefined): void {
+    if (event === undefined) {
+      this.#lines.push("");
+      return;
+    }
+    this.#addTexts(textsOf(event));
+    if (isObject(event.metadata)) this.#addMembers(event.metadata, this.#metadata, "metadata");
+    if (isObject(event.changes)) this.#addMembers(event.changes, this.#changes, "changes");
+    this.#addAddress(event.context?.ip);
+  }
+
+  /** Adds the next line: of names and e-mail addresses that were opened, and the address. */
+  addOpened(texts: readonly string[], ips: readonly string[]): void {
+    this.#addTexts(texts);
+    for (const ip of ips) this.#addAddress(ip);
+  }
+
+  /** The segment of what was added since the last one. */
+  finish(segment: number): SegmentText {
+    const sorted = this.#terms.subarray(0, this.#count).sort();
+    const terms = new Float64Array(sorted.length);
+    const base = blockBase(segment);
+    let count = 0;
+    for (let i = 0; i < sorted.length; i++)
+      if (i === 0 || sorted[i] !== sorted[i - 1]) terms[count++] = base + sorted[i]!;
+    const text = this.#lines.join("\n");
+    this.#lines = [];
+    this.#count = 0;
+    this.#number++;
+    this.#forget();
+    return { terms: terms.subarray(0, count), text };
+  }
+
+  #addTexts(texts: readonly string[]): void {
+    let line = "";
+    for (const text of texts) {
+      const value = this.#values.get(text) ?? this.#take(text);
+      if (value.part !== "") line += line === "" ? value.part : `\t${value.part}`;
+      if (value.takenBy === this.#number) continue;
+      value.takenBy = this.#number;
+      for (const term of value.terms) this.#push(term);
+    }
+    this.#lines.push(line);
+  }
+
+  #addAddress(ip: unknown): void {
+    if (typeof ip !== "string") return;
+    for (const range of addressRanges(ip)) this.#push(textTerm(this.#logId, "ip", range));
+  }
+
+  /** As `membersAt` of core finds them: through arrays each item is meant. */
+  #addMembers(value: unknown, member: Member, kind: TermKind): void {
+    if (Array.isArray(value)) {
+      for (const item of value) this.#addMembers(item, member, kind);
+    } else if (isObject(value)) {
+      for (const key in value) {
+        let next = member.members.get(key);
+        if (next === undefined) {
+          next = newMember([...member.path, key]);
+          member.members.set(key, next);
+          this.#members++;
+        }
+        this.#addMembers((value as Record<string, unknown>)[key], next, kind);
+      }
+    } else {
+      const text = typeof value === "string" ? value : String(value);
+      let known = member.values.get(text);
+      if (known === undefined) {
+        known = { term: textTerm(this.#logId, kind, memberOf(member.path, text)), takenBy: -1 };
+        if (text.length <= MAX_REMEMBERED_LENGTH) {
+          member.values.set(text, known);
+          this.#members++;
+        }
+      }
+      if (known.takenBy === this.#number) return;
+      known.takenBy = this.#number;
+      this.#push(known.term);
+    }
+  }
+
+  #take(text: string): Value {
+    const words = wordsOf(text);
+    const terms: number[] = [];
+    for (let i = 0; i < words.length; i++) {
+      for (const term of this.#words.get(words[i]!) ?? this.#takeWord(words[i]!)) terms.push(term);
+      if (i > 0) terms.push(textTerm(this.#logId, "pair", pairOf(words[i - 1]!, words[i]!)));
+    }
+    const value: Value = { part: words.length === 0 ? "" : lineOf([text]), terms, takenBy: -1 };
+    if (text.length <= MAX_REMEMBERED_LENGTH) this.#values.set(text, value);
+    return value;
+  }
+
+  #takeWord(word: string): readonly number[] {
+    const terms = [textTerm(this.#logId, "word", word)];
+    if (word.length >= PREFIX_LENGTH) terms.push(textTerm(this.#logId, "prefix", word.slice(0, PREFIX_LENGTH)));
+    this.#words.set(word, terms);
+    return terms;
+  }
+
+  #push(term: number): void {
+    if (this.#count === this.#terms.length) {
+      const larger = new Uint32Array(this.#terms.length * 2);
+      larger.set(this.#terms);
+      this.#terms = larger;
+    }
+    this.#terms[this.#count++] = term;
+  }
+
+  /** Between segments only: what is remembered says which segment has it. */
+  #forget(): void {
+    if (this.#values.size > MAX_REMEMBERED) this.#values.clear();
+    if (this.#words.size > MAX_REMEMBERED) this.#words.clear();
+    if (this.#members <= MAX_REMEMBERED) return;
+    this.#metadata = newMember([]);
+    this.#changes = newMember([]);
+    this.#members = 0;
+  }
+}
+
+function newMember(path: readonly string[]): Member {
+  return { path, members: new Map(), values: new Map() };
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
