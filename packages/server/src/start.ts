@@ -22,6 +22,7 @@ import { checkServer } from "./db/prepare.ts";
 import { isConnectionError } from "./db/unavailable.ts";
 import { Gate } from "./http/access.ts";
 import { Authentication } from "./http/authentication.ts";
+import { Cursors } from "./http/cursor.ts";
 import { drainHttp } from "./http/drain.ts";
 import { buildServer } from "./http/server.ts";
 import { Tls } from "./http/tls.ts";
@@ -148,6 +149,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
     const isOurs =
       secret !== undefined && (await ensureFirstKey({ issuedKeys, apiKeys, logger }, tenant, { secret, bySetting }));
     const apiKey = isOurs ? secret : undefined;
+    const secretOfLog = replaySecret(signing.key.seed);
     const watch = new Watch({
       sequencer,
       tenants,
@@ -172,7 +174,8 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         publisherKeys: new PublisherKeys({ database, sequencer, publishers }),
         metrics: new Metrics(lagOf(database)),
         masking: new Masking({ keys: config.maskedKeys, cardNumbers: config.maskCardNumbers }),
-        replaySecret: replaySecret(signing.key.seed),
+        replaySecret: secretOfLog,
+        cursors: new Cursors(secretOfLog),
         rateLimits,
         bodies: new Bodies(config.bodiesMaxBytes),
         gate: new Gate({

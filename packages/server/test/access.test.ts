@@ -25,6 +25,7 @@ const REQUIRED: Readonly<Record<string, string>> = {
   "POST /v1/logs": "write",
   "POST /v1/logs/bulk": "write",
   "GET /v1/logs": "read",
+  "POST /v1/logs/search": "read",
   "GET /v1/logs/{id}": "read",
   "GET /v1/logs/{id}/receipt": "read",
   "GET /v1/logs/export": "export",

@@ -12,6 +12,7 @@ import { IssuedKeys } from "../src/access/issued-keys.ts";
 import { TenantChanges } from "../src/access/tenant-changes.ts";
 import { loadConfig } from "../src/config.ts";
 import type { Access, Gate } from "../src/http/access.ts";
+import { Cursors } from "../src/http/cursor.ts";
 import { buildServer } from "../src/http/server.ts";
 import { TrustedProxies } from "../src/http/trusted-proxies.ts";
 import { Bodies } from "../src/limits/bodies.ts";
@@ -86,6 +87,7 @@ beforeAll(async () => {
       masking: new Masking({ keys: [], cardNumbers: false }),
       watch: new Watch({ sequencer, tenants, intervalMs: 3_600_000, recordReads: false, onError() {} }),
       replaySecret: replaySecret(signing.key.seed),
+      cursors: new Cursors(replaySecret(signing.key.seed)),
       readiness: () => Promise.reject(new Error("not asked for")),
     },
     {

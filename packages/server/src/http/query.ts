@@ -1,9 +1,11 @@
 /**
- * Query parameters of lists: text to filters, cursors and limits. Whatever is not understood is refused by name.
+ * What lists are asked for: text to filters, cursors and limits. Whatever is not understood is refused by name.
  */
 import type { Filter } from "@tallystick/core/filter";
 import { type FilterError, filterOf, type Parameters } from "@tallystick/core/filter-parameters";
-import { type Cursor, type Order, queryHash } from "../log/reader.ts";
+import type { LogIdentity } from "../log/identity.ts";
+import type { Order } from "../log/reader.ts";
+import { type Cursor, type Cursors, listHash } from "./cursor.ts";
 import { type FieldError, Problem } from "./problem.ts";
 
 const DEFAULT_LIMIT = 50;
@@ -13,14 +15,28 @@ export interface ListQuery {
   readonly filter: Filter;
   readonly order: Order;
   readonly limit: number;
-  readonly after: Cursor | undefined;
+  /** Where the page begins; undefined on the first. */
+  readonly cursor: Cursor | undefined;
+  /** Of its filter and order, for the cursors of its pages. */
+  readonly list: string;
+}
+
+/**
+ * Reads the filter among parameters; those of other names are the route's own.
+ * @throws {Problem} 400 that names every parameter that is wrong.
+ */
+export function parseFilter(parameters: Parameters): Filter {
+  const errors: FieldError[] = [];
+  const filter = readFilter(parameters, errors);
+  refuse(errors);
+  return filter;
 }
 
 /**
  * Reads the parameters of a list. Names and enumerations have been checked against the route's schema.
- * @throws {Problem} 400 that names every parameter that is wrong.
+ * @throws {Problem} 400 that names every parameter that is wrong, or says that the cursor is another list's.
  */
-export function parseListQuery(query: Parameters, logId: number): ListQuery {
+export function parseListQuery(query: Parameters, log: LogIdentity, cursors: Cursors): ListQuery {
   const errors: FieldError[] = [];
   const read = <T>(name: string, parse: (text: string) => T | undefined, must: string): T | undefined => {
     const text = query[name];
@@ -29,40 +45,42 @@ export function parseListQuery(query: Parameters, logId: number): ListQuery {
     if (value === undefined) errors.push({ path: name, message: `must be ${must}, not "${text.slice(0, 100)}"` });
     return value;
   };
-  const refused: FilterError[] = [];
-  const filter = filterOf(query, refused);
-  // Those of other names are the route's own.
-  for (const { path, code, message } of refused) if (code === "invalid") errors.push({ path, message });
+  const filter = readFilter(query, errors);
   const order: Order = query.order === "asc" ? "asc" : "desc";
   const limit = read("limit", parseLimit, `a whole number from 1 to ${MAX_LIMIT}`) ?? DEFAULT_LIMIT;
-  const after = read("cursor", (text) => decodeCursor(text), "a cursor from next_cursor, unchanged");
-  if (errors.length > 0)
-    throw new Problem(400, "invalid-request", "The query was refused: mend the parameters in errors.", { errors });
-  if (after !== undefined && (after.logId !== logId || after.query !== queryHash(filter, order))) {
-    throw new Problem(
-      400,
-      "invalid-cursor",
-      "The cursor belongs to another list: send it with the filters and the order that it came from.",
-      {
-        errors: [{ path: "cursor", message: "is another list's" }],
-      },
-    );
-  }
-  return { filter, order, limit, after };
+  const cursor = read("cursor", (text) => cursors.decode(text), "a next_cursor or prev_cursor, unchanged");
+  refuse(errors);
+  const list = listHash([filter, order]);
+  if (cursor !== undefined) requireOwn(cursor, log, list);
+  return { filter, order, limit, cursor, list };
+}
+
+/** @throws {Problem} 400 where a cursor is another list's. */
+export function requireOwn(cursor: Cursor, log: LogIdentity, list: string): void {
+  if (cursor.logId === log.logId && cursor.list === list) return;
+  const message =
+    cursor.logId === log.logId ? "is another list's" : "is of another log, or of one that has been succeeded";
+  throw new Problem(
+    400,
+    "invalid-cursor",
+    "The cursor belongs to another list: send it with the filters and the order that it came from, or begin anew without it.",
+    { errors: [{ path: "cursor", message }] },
+  );
+}
+
+function readFilter(parameters: Parameters, errors: FieldError[]): Filter {
+  const refused: FilterError[] = [];
+  const filter = filterOf(parameters, refused);
+  for (const { path, code, message } of refused) if (code === "invalid") errors.push({ path, message });
+  return filter;
+}
+
+function refuse(errors: readonly FieldError[]): void {
+  if (errors.length === 0) return;
+  throw new Problem(400, "invalid-request", "The query was refused: mend the parameters in errors.", { errors });
 }
 
 function parseLimit(text: string): number | undefined {
   const limit = /^[1-9]\d{0,3}$/.test(text) ? Number(text) : Number.NaN;
   return limit <= MAX_LIMIT ? limit : undefined;
-}
-
-export function encodeCursor({ logId, query, seq }: Cursor): string {
-  return Buffer.from(`${logId}.${query}.${seq}`).toString("base64url");
-}
-
-function decodeCursor(text: string): Cursor | undefined {
-  const bytes = Buffer.from(text, "base64url");
-  const match = /^(\d{1,10})\.([\w-]{16})\.(\d{1,16})$/.exec(bytes.toString("latin1"));
-  if (match === null || bytes.toString("base64url") !== text) return undefined;
-  return { logId: Number(match[1]), query: match[2]!, seq: Number(match[3]) };
 }

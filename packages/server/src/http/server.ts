@@ -30,6 +30,7 @@ import type { Signing } from "../signing/signing.ts";
 import type { Watch } from "../watch/watch.ts";
 import type { Access, Gate, RequiredScope } from "./access.ts";
 import { allowOrigins } from "./cors.ts";
+import type { Cursors } from "./cursor.ts";
 import { countAnswers } from "./large-answers.ts";
 import { discardRest } from "./large-bodies.ts";
 import { Limited } from "./limited.ts";
@@ -46,6 +47,7 @@ import { metricsRoutes } from "./routes/metrics.ts";
 import { publisherKeyRoutes } from "./routes/publisher-keys.ts";
 import { readRoutes } from "./routes/read.ts";
 import { receiptRoutes } from "./routes/receipts.ts";
+import { searchRoutes } from "./routes/search.ts";
 import { tenantRoutes } from "./routes/tenants.ts";
 import { verifyRoutes } from "./routes/verify.ts";
 import { writeRoutes } from "./routes/write.ts";
@@ -97,6 +99,7 @@ export interface Services {
   readonly masking: Masking;
   readonly watch: Watch;
   readonly replaySecret: ReplaySecret;
+  readonly cursors: Cursors;
   readonly readiness: () => Promise<Readiness>;
 }
 
@@ -245,6 +248,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   app.after(() => {
     writeRoutes(app, services);
     readRoutes(app, services);
+    searchRoutes(app, services);
     exportRoutes(app, services);
     receiptRoutes(app, services);
     logRoutes(app, services, options);

@@ -1,7 +1,6 @@
 /**
  * Reading entries: one by id, pages by filter. Openings are merged in.
  */
-import { hash } from "node:crypto";
 import { openLeaf } from "@tallystick/core/commitment";
 import { type Filter, matcherOf } from "@tallystick/core/filter";
 import { type Leaf, parseLeaf } from "@tallystick/core/leaf";
@@ -30,17 +29,8 @@ export type Order = "asc" | "desc";
 
 export interface Page {
   readonly entries: readonly Entry[];
-  /** Position to go on from; undefined on the last page. */
-  readonly next: Cursor | undefined;
-}
-
-/** A position in a list, and the list it belongs to. */
-export interface Cursor {
-  readonly logId: number;
-  /** Of the filter and order: a cursor goes on in its own list only. */
-  readonly query: string;
-  /** The last entry of the page before. */
-  readonly seq: number;
+  /** The last entry, where there are more behind it; undefined on the last page. */
+  readonly next: { readonly seq: number } | undefined;
 }
 
 /** A page was not filled in the time that a query may take. */
@@ -53,11 +43,6 @@ export class SearchTimeoutError extends Error {
 
 const SEARCH_TIMEOUT_MS = 5_000;
 const MAX_CANDIDATES = 4_096;
-
-/** Identifies a list: what two requests must share for one's cursor to be the other's. */
-export function queryHash(filter: Filter, order: Order): string {
-  return hash("sha256", JSON.stringify([filter, order]), "base64url").slice(0, 16);
-}
 
 interface Row {
   readonly id: string;
@@ -146,7 +131,7 @@ export class Reader {
     options: {
       order: Order;
       limit: number;
-      after?: Pick<Cursor, "seq"> | undefined;
+      after?: { readonly seq: number } | undefined;
       /** With `asc`: positions from here on are not looked at. */
       before?: number;
     },
@@ -195,7 +180,7 @@ export class Reader {
       const more = found.length > limit;
       return {
         entries,
-        next: more ? { logId: log.logId, query: queryHash(filter, order), seq: entries.at(-1)!.seq } : undefined,
+        next: more ? { seq: entries.at(-1)!.seq } : undefined,
       };
     });
   }

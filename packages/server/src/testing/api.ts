@@ -48,6 +48,7 @@ export interface ListedEntry {
 export interface List {
   readonly data: readonly ListedEntry[];
   readonly next_cursor: string | null;
+  readonly prev_cursor: string | null;
 }
 
 const agent = new Agent({ keepAlive: true, maxSockets: 256 });

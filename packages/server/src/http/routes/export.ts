@@ -13,7 +13,7 @@ import { EvidenceReader } from "../../proof/evidence.ts";
 import type { SignedCheckpoint } from "../../signing/published.ts";
 import { logOf } from "../log-of.ts";
 import { Problem } from "../problem.ts";
-import { parseListQuery } from "../query.ts";
+import { parseFilter } from "../query.ts";
 import { exportSchema } from "../schemas/export.ts";
 import type { Services } from "../server.ts";
 import { byOf } from "../watched.ts";
@@ -37,7 +37,7 @@ export function exportRoutes(app: FastifyInstance, services: Services): void {
   app.get("/v1/logs/export", { schema: exportSchema, config: { scope: "export" } }, async (request, reply) => {
     const query = request.query as ExportQuery & Parameters;
     const { format, tenant_id: _, log: slug, tree_size, cosigned, from_seq, to_seq, ...parameters } = query;
-    const { filter } = parseListQuery(parameters, request.access.log.logId);
+    const filter = parseFilter(parameters);
     const log = await logOf(services.tenants, request.access.log, slug);
     const evidence = new EvidenceReader(services);
     const bounds = await evidence.bounds(log, filter);

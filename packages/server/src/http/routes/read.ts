@@ -1,35 +1,31 @@
 /**
  * GET /v1/logs and /v1/logs/{id}.
  */
-
 import type { Parameters } from "@tallystick/core/filter-parameters";
-import { toHex } from "@tallystick/core/hex";
 import type { FastifyInstance } from "fastify";
-import { type Entry, Reader } from "../../log/reader.ts";
+import { Reader } from "../../log/reader.ts";
 import { logOf } from "../log-of.ts";
+import { linkOf, readPage, summary } from "../page.ts";
 import { Problem } from "../problem.ts";
-import { encodeCursor, parseListQuery } from "../query.ts";
+import { parseListQuery } from "../query.ts";
 import { getEntrySchema, listEntriesSchema } from "../schemas/entries.ts";
 import type { Services } from "../server.ts";
 import { byOf } from "../watched.ts";
 
 const config = { scope: "read" } as const;
 
-export function readRoutes(app: FastifyInstance, { database, tenants, watch }: Services): void {
+export function readRoutes(app: FastifyInstance, { database, tenants, watch, cursors }: Services): void {
   const reader = new Reader(database);
 
   app.get("/v1/logs", { schema: listEntriesSchema, config }, async (request, reply) => {
-    const { log: slug, ...query } = request.query as { log?: string } & Parameters;
+    const parameters = request.query as { log?: string } & Parameters;
+    const { log: slug, cursor: _, limit: __, order: ___, tenant_id: ____, ...asked } = parameters;
     const log = await logOf(tenants, request.access.log, slug);
-    const { filter, order, limit, after } = parseListQuery(query, log.logId);
-    const { entries, next } = await reader.page(log, filter, { order, limit, after });
-    watch.read({ log, by: byOf(request), asked: askedOf(query), entries: entries.length });
-    const cursor = next === undefined ? null : encodeCursor(next);
-    if (cursor !== null) {
-      const parameters = { ...query, ...(slug !== undefined && { log: slug }), cursor };
-      reply.header("link", `</v1/logs?${searchOf(parameters)}>; rel="next"`);
-    }
-    return { data: entries.map(summary), next_cursor: cursor };
+    const page = await readPage(reader, log, parseListQuery(parameters, log, cursors), cursors);
+    watch.read({ log, by: byOf(request), asked, entries: page.data.length });
+    const link = linkOf("/v1/logs", parameters, page);
+    if (link !== undefined) reply.header("link", link);
+    return page;
   });
 
   app.get("/v1/logs/:id", { schema: getEntrySchema, config }, async (request) => {
@@ -44,20 +40,4 @@ export function readRoutes(app: FastifyInstance, { database, tenants, watch }: S
       ...(entry.opened.publisher !== undefined && { publisher: entry.opened.publisher }),
     };
   });
-}
-
-/** What a list asks for, whichever page of it. */
-function askedOf({ cursor: _, limit: __, order: ___, tenant_id: ____, ...asked }: Parameters) {
-  return asked;
-}
-
-function searchOf(parameters: Parameters): string {
-  const pairs = Object.entries(parameters).flatMap(([name, values]) =>
-    [values].flat().map((value) => [name, value as string]),
-  );
-  return new URLSearchParams(pairs as [string, string][]).toString();
-}
-
-function summary({ id, seq, recordedAt, leafHash, opened }: Entry) {
-  return { id, seq, recorded_at: recordedAt, leaf_hash: toHex(leafHash), service: opened.service, event: opened.event };
 }

@@ -42,6 +42,19 @@ const entryFields = {
 } as const;
 const entry = { type: "object", required: Object.keys(entryFields), properties: entryFields } as const;
 
+const cursor = { type: ["string", "null"] } as const;
+
+/** A page of a list; Link has the same places. */
+export const pageOfEntries = {
+  type: "object",
+  required: ["data", "next_cursor", "prev_cursor"],
+  properties: {
+    data: { type: "array", items: entry },
+    next_cursor: { ...cursor, description: "Of the page behind this one; null on the last" },
+    prev_cursor: { ...cursor, description: "Of the page before this one; null on the first" },
+  },
+} as const;
+
 const timeParameter = { type: "string", description: "RFC 3339, or a date" } as const;
 
 /** A parameter that may be given several times: any of the values is meant. */
@@ -97,15 +110,11 @@ export const listEntriesSchema = {
       ...filterParameters,
       order: { type: "string", enum: ["asc", "desc"], description: "By position; desc unless given" },
       limit: { type: "string", pattern: "^[0-9]+$", description: "1 to 1000; 50 unless given" },
-      cursor: { type: "string", description: "next_cursor of the page before" },
+      cursor: { type: "string", description: "next_cursor or prev_cursor of a page of the same list" },
     },
   },
   response: {
-    200: {
-      type: "object",
-      required: ["data", "next_cursor"],
-      properties: { data: { type: "array", items: entry }, next_cursor: { type: ["string", "null"] } },
-    },
+    200: pageOfEntries,
     ...problems(400, 401, 403, 404, 422, 503),
   },
 };
