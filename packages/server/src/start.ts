@@ -47,6 +47,7 @@ import { readinessOf } from "./readiness.ts";
 import { IndexThread } from "./search/index-thread.ts";
 import { lagOf } from "./search/lag.ts";
 import { openSigning, type Signing } from "./signing/signing.ts";
+import { Growth } from "./stream/growth.ts";
 import { Watch } from "./watch/watch.ts";
 
 const DAY_MS = 86_400_000;
@@ -132,8 +133,14 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         })
       : undefined;
     if (indexing !== undefined) stops.push(() => withDeadline(indexing.stop(), config.shutdownTimeoutMs, logger));
-    const onGrowth = (logId: number) => indexing?.grew(logId);
-    const sequencer = openSequencer({ config, opened, signing, appendLimits, logger, onGrowth });
+    const growth = new Growth({
+      url: config.databaseListen ? () => database.url : undefined,
+      send: (statement, values) => database.query(statement, values),
+      onError: (error) => logger.warn({ err: error }, "what other servers record is noticed later: LISTEN was lost"),
+    });
+    stops.push(() => growth.stop());
+    if (indexing !== undefined) growth.onGrowth((logId) => indexing.grew(logId));
+    const sequencer = openSequencer({ config, opened, signing, growth, appendLimits, logger });
     const tenant = (await tenants.find(DEFAULT_TENANT))!;
     const issuedKeys = new IssuedKeys({ database, sequencer, apiKeys, tenants });
     const isFirst = (await issuedKeys.list(tenant.tenantId)).length === 0;
@@ -214,6 +221,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       tls.watch(app.server as unknown as HttpsServer);
       stops.push(async () => tls.stop());
     }
+    growth.start();
     signing.publication.start();
     indexing?.start();
     signing.witnesses.start();
@@ -252,11 +260,11 @@ function openSequencer(parts: {
   config: Config;
   opened: OpenDatabase;
   signing: Signing;
+  growth: Growth;
   appendLimits: AppendLimits;
   logger: FastifyBaseLogger;
-  onGrowth: (logId: number) => void;
 }): Sequencer {
-  const { config, opened, appendLimits, logger, onGrowth } = parts;
+  const { config, opened, growth, appendLimits, logger } = parts;
   const { checkpoints, publication } = parts.signing;
   return new Sequencer(opened.database, {
     ...appendLimits,
@@ -267,7 +275,7 @@ function openSequencer(parts: {
       for (const [logId, edge] of edges) {
         checkpoints.committed(logId, edge);
         publication.grew(logId);
-        onGrowth(logId);
+        growth.grew(logId);
       }
     },
     pause: (attempt) => delay(attempt * SETTLE_PAUSE_MS),

@@ -91,6 +91,10 @@ export const SETTINGS = {
     unit: "connections",
     reason: "Reads at a time. Writes share commits and need one; more than the database has cores seldom helps.",
   }),
+  databaseListen: withDefault("DATABASE_LISTEN", boolean, "true", {
+    reason:
+      "Whether one connection LISTENs for what other servers record, by DATABASE_URL. false behind PgBouncer in transaction mode, where it hears nothing: the database is asked each second instead.",
+  }),
   logOrigin: optional("LOG_ORIGIN", origin, {
     unset: "a unique one is made at the first start",
     reason: "Name of this installation in every leaf and checkpoint. Kept in the database, and fixed from then on.",

@@ -46,6 +46,7 @@ export class Database {
   readonly #readers: pg.Pool;
   readonly #control: pg.Pool;
   readonly #latest: pg.Pool;
+  #url: string;
   #readerUrl: string;
   readonly #onConnectError: (error: unknown) => void;
   /** Set where the server was given a role with more rights than it needs; each transaction then drops them. */
@@ -67,6 +68,7 @@ export class Database {
       );
     this.#writers = pool(options.url, "writer");
     this.#onConnectError = options.onConnectError ?? (() => {});
+    this.#url = options.url;
     this.#readerUrl = options.readerUrl ?? options.url;
     this.#readers = pool(this.#readerUrl, "reader");
     this.#control = pool(options.url, "control", CONTROL_POOL_SIZE);
@@ -75,9 +77,15 @@ export class Database {
 
   /** The database is elsewhere from now on: new connections go there. Those that are open end by themselves. */
   moveTo(url: string, readerUrl: string): void {
+    this.#url = url;
     this.#readerUrl = readerUrl;
     this.#readers.options.connectionString = readerUrl;
     for (const pool of [this.#writers, this.#control, this.#latest]) pool.options.connectionString = url;
+  }
+
+  /** Where the writer connects now: for a connection of one's own that listens. */
+  get url(): string {
+    return this.#url;
   }
 
   /**
