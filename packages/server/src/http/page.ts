@@ -2,9 +2,9 @@
  * Pages of a list, in both directions.
  */
 import type { Parameters } from "@tallystick/core/filter-parameters";
-import { toHex } from "@tallystick/core/hex";
 import type { LogIdentity } from "../log/identity.ts";
 import type { Entry, Order, Reader } from "../log/reader.ts";
+import { entrySummary } from "../log/summary.ts";
 import type { Cursors } from "./cursor.ts";
 import type { ListQuery } from "./query.ts";
 
@@ -34,7 +34,7 @@ export async function readPage(
   const to = (towards: "next" | "prev", entry: Entry | undefined) =>
     entry === undefined ? null : cursors.encode({ logId: log.logId, list, towards, seq: entry.seq });
   return {
-    data: entries.map(summary),
+    data: entries.map(entrySummary),
     // Whoever came from a page can go back to it.
     next_cursor: (back ? cursor !== undefined : more) ? to("next", entries.at(-1)) : null,
     prev_cursor: (back ? more : cursor !== undefined) ? to("prev", entries[0]) : null,
@@ -48,11 +48,6 @@ export function linkOf(path: string, parameters: Parameters, page: PageAnswer): 
     return cursor === null ? [] : `<${path}?${searchOf({ ...parameters, cursor })}>; rel="${rel}"`;
   });
   return links.length === 0 ? undefined : links.join(", ");
-}
-
-/** An entry as lists show it. */
-export function summary({ id, seq, recordedAt, leafHash, opened }: Entry) {
-  return { id, seq, recorded_at: recordedAt, leaf_hash: toHex(leafHash), service: opened.service, event: opened.event };
 }
 
 function searchOf(parameters: Parameters): string {

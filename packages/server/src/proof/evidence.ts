@@ -16,15 +16,13 @@ import { termHash } from "../log/columns.ts";
 import { AppendError } from "../log/errors.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import { readOpenings } from "../log/openings.ts";
-import { Reader } from "../log/reader.ts";
+import { LogSearch, type SearchRange } from "../log/search.ts";
 import { SYSTEM_SERVICE } from "../log/system.ts";
 import type { SignedCheckpoint } from "../signing/published.ts";
 import type { Signing } from "../signing/signing.ts";
 
 /** Entries read at once. Leaves have at most 64 kB each. */
 const BATCH = 250;
-/** Positions that one search goes over: with few matches a longer one could take longer than a query may. */
-const SEARCH_SPAN = 4 * 65_536;
 /** Positions whose leaves, of 64 kB at most, are looked at in one query. */
 const SCAN_SPAN = 16_384;
 /** Text that is handed on at once. */
@@ -43,6 +41,8 @@ export interface EvidencePlan {
   /** RFC 3339 UTC. */
   readonly createdAt: string;
   readonly generator: string;
+  /** Ends a search that nobody waits for any more. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 interface EvidenceRow {
@@ -83,25 +83,12 @@ const FOUND_COLUMNS = `e.seq, e.leaf, e.leaf_hash, to_char(e.recorded_at at time
 export class EvidenceReader {
   readonly #database: Database;
   readonly #signing: Pick<Signing, "key" | "tiles">;
-  readonly #reader: Reader;
+  readonly #entries: LogSearch;
 
   constructor({ database, signing }: { database: Database; signing: Pick<Signing, "key" | "tiles"> }) {
     this.#database = database;
     this.#signing = signing;
-    this.#reader = new Reader(database);
-  }
-
-  /** The positions that entries of this time have, as of now: [from, to), without an end where the filter has none. */
-  async bounds(log: LogIdentity, { from, to }: Filter): Promise<{ from: number; to: number | undefined }> {
-    return this.#database.readLatest(log.tenantId, async (client) => {
-      const { rows } = await client.query<{ from: string; to: string | null }>(
-        `select case when $2::timestamptz is null then 0 else tallystick.size_before($1, $2) end as from,
-           case when $3::timestamptz is null then null else tallystick.size_before($1, $3) end as to`,
-        [log.logId, from ?? null, to ?? null],
-      );
-      const bounds = rows[0]!;
-      return { from: Number(bounds.from), to: bounds.to === null ? undefined : Number(bounds.to) };
-    });
+    this.#entries = new LogSearch(database);
   }
 
   /**
@@ -187,8 +174,9 @@ export class EvidenceReader {
     }
   }
 
-  #matches({ log, selection: { from, to }, filter, checkpoint }: EvidencePlan): AsyncGenerator<EvidenceRow[]> {
-    return this.#search(log, { filter, from, to, treeSize: checkpoint.size });
+  #matches({ log, selection, filter, checkpoint, signal }: EvidencePlan): AsyncGenerator<EvidenceRow[]> {
+    const { from, to } = selection;
+    return this.#search(log, { filter, from, to, signal }, checkpoint.size);
   }
 
   /** All of the server's own entries that the checkpoints cover, in the logs before too: those about publishers' keys among them. */
@@ -266,24 +254,13 @@ export class EvidenceReader {
 
   /** A log's first entry. */
   async #first(log: LogIdentity, treeSize: number): Promise<EvidenceRow> {
-    for await (const rows of this.#search(log, { filter: NO_FILTER, from: 0, to: 1, treeSize })) return rows[0]!;
+    for await (const rows of this.#search(log, { filter: NO_FILTER, from: 0, to: 1 }, treeSize)) return rows[0]!;
     throw inconsistent(log, new Error("it has no first entry"));
   }
 
-  /** Entries of [from, to) that match, each with its proof in the tree of `treeSize`. */
-  async *#search(
-    log: LogIdentity,
-    { filter, from, to, treeSize }: { filter: Filter; from: number; to: number; treeSize: number },
-  ): AsyncGenerator<EvidenceRow[]> {
-    for (let start = from; start < to; start += SEARCH_SPAN) {
-      const before = Math.min(start + SEARCH_SPAN, to);
-      let after: { seq: number } | undefined = { seq: start - 1 };
-      while (after !== undefined) {
-        const page = await this.#reader.page(log, filter, { order: "asc", limit: BATCH, after, before });
-        if (page.entries.length > 0) yield await this.#proved(log, page.entries, treeSize);
-        after = page.next;
-      }
-    }
+  /** Entries that match, each with its proof in the tree of `treeSize`. */
+  async *#search(log: LogIdentity, range: SearchRange, treeSize: number): AsyncGenerator<EvidenceRow[]> {
+    for await (const entries of this.#entries.entries(log, range)) yield await this.#proved(log, entries, treeSize);
   }
 
   async #proved(log: LogIdentity, entries: readonly FoundEntry[], treeSize: number): Promise<EvidenceRow[]> {

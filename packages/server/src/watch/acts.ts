@@ -80,12 +80,14 @@ const PERSONAL: ReadonlySet<string> = new Set(["ip", "q", "search_text"]);
 export function keptFilter(asked: Asked, secrets: readonly string[]): JsonObject {
   const given = Object.entries(asked).filter((entry): entry is [string, string | string[]] => entry[1] !== undefined);
   const kept = (value: string) => withoutSecrets(value, secrets);
+  // One value is a text, whether or not the parameter may be given several times.
+  const keptAll = (values: readonly string[]) => (values.length === 1 ? kept(values[0]!) : values.map(kept));
   return Object.fromEntries(
     given
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, value]) => [
         name,
-        PERSONAL.has(name) ? "(not kept)" : typeof value === "string" ? kept(value) : value.map(kept),
+        PERSONAL.has(name) ? "(not kept)" : typeof value === "string" ? kept(value) : keptAll(value),
       ]),
   );
 }

@@ -4,8 +4,9 @@
 import type { Parameters } from "@tallystick/core/filter-parameters";
 import type { FastifyInstance } from "fastify";
 import { Reader } from "../../log/reader.ts";
+import { entrySummary } from "../../log/summary.ts";
 import { logOf } from "../log-of.ts";
-import { linkOf, readPage, summary } from "../page.ts";
+import { linkOf, readPage } from "../page.ts";
 import { Problem } from "../problem.ts";
 import { parseListQuery } from "../query.ts";
 import { getEntrySchema, listEntriesSchema } from "../schemas/entries.ts";
@@ -35,7 +36,7 @@ export function readRoutes(app: FastifyInstance, { database, tenants, watch, cur
     const { entry } = found;
     watch.read({ log: found.log, by: byOf(request), asked: { id: entry.id }, entries: 1 });
     return {
-      ...summary(entry),
+      ...entrySummary(entry),
       leaf: entry.leaf,
       ...(entry.opened.publisher !== undefined && { publisher: entry.opened.publisher }),
     };
