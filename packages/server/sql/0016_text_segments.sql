@@ -17,8 +17,9 @@ comment on column tallystick.text_segments.version is 'Version of the function t
 comment on column tallystick.text_segments.terms is 'Number of the block of 4,096 segments << 32 | first 4 bytes of SHA-256(log id 0x00 kind 0x00 value): words, pairs of adjacent words, beginnings of words, members of metadata and changes.';
 comment on column tallystick.text_segments.text is '256 lines, one an entry: words between spaces, values between tabs. Committed values are not there.';
 alter table tallystick.text_segments alter column terms set storage external; -- hashes do not compress
--- Without a pending list, which every search would read: the worker inserts, no commit waits for it.
-create index text_segments_terms on tallystick.text_segments using gin (terms) with (fastupdate = off);
+-- A pending list, or each term of each row would be a place in the index to go to, and 1,700 bytes of WAL an entry. Every search reads it: it is
+-- kept short, and merged by the worker as soon as there is nothing else to do. No commit waits for that.
+create index text_segments_terms on tallystick.text_segments using gin (terms) with (fastupdate = on, gin_pending_list_limit = 2048);
 
 -- The same of the values behind commitments, while they have their openings. Deleted with the first of them, and made again of what is left.
 create table tallystick.text_openings (
@@ -33,7 +34,7 @@ create table tallystick.text_openings (
 comment on column tallystick.text_openings.terms is 'As of text_segments; and of addresses the ranges that they are in.';
 comment on column tallystick.text_openings.text is '256 lines: names and e-mail addresses, as in text_segments. Empty where there are none.';
 alter table tallystick.text_openings alter column terms set storage external;
-create index text_openings_terms on tallystick.text_openings using gin (terms) with (fastupdate = off);
+create index text_openings_terms on tallystick.text_openings using gin (terms) with (fastupdate = on, gin_pending_list_limit = 2048);
 
 -- Segments whose text_openings is to be made again. Only ever added to by those who erase, so that they wait for nobody; searches look at every
 -- entry of such a segment.
@@ -100,6 +101,12 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   where log_ids is null or l.id = any (log_ids)
 $$;
 
+-- Merges what the index on terms has not merged yet, so that searches need not read it.
+create function tallystick.settle_text_index() returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select gin_clean_pending_list('tallystick.text_segments_terms'), gin_clean_pending_list('tallystick.text_openings_terms')
+$$;
+
 -- Segments of a log of the transaction's tenant that may have what is asked for, in [from_segment, to_segment), in log order or against it; at
 -- most `wanted`. `clauses` is [{"any": [[term, ...], ...], "opened": boolean}, ...]: of each clause, a segment has all terms of one of the
 -- lists; with `opened` its openings may have them instead. Terms are without the block. Hashes may collide, so that the caller looks at the text.
@@ -143,10 +150,14 @@ begin
     plain := '';
     sets := '{}';
     for clause in select jsonb_array_elements(clauses) loop
-      select string_agg(format('x.terms @> %L::bigint[]', array(
-          select (block << 32) | term::bigint from jsonb_array_elements_text(alternative) term
-        )), ' or ') into condition
-      from jsonb_array_elements(clause -> 'any') alternative, generate_series(low >> 12, (high - 1) >> 12) block;
+      -- Of several blocks each term is another one in each, and a row has those of its own block only: any of them is the right one.
+      select string_agg('(' || coalesce(conditions, 'true') || ')', ' or ') into condition
+      from jsonb_array_elements(clause -> 'any') alternative,
+        lateral (
+          select string_agg(format('x.terms && %L::bigint[]', array(
+            select (block << 32) | term::bigint from generate_series(low >> 12, (high - 1) >> 12) block)), ' and ') as conditions
+          from jsonb_array_elements_text(alternative) term
+        ) alternatives;
       if (clause ->> 'opened')::boolean then
         sets := sets || format('(select x.segment from tallystick.text_segments x where (%1$s)%2$s union select x.segment from tallystick.text_openings x where (%1$s)%2$s'
           ' union select x.segment from tallystick.text_openings_due x where x.log_id = $1 and x.segment >= $2 and x.segment < $3)', condition, here);
@@ -168,8 +179,8 @@ begin
 end
 $$;
 
-revoke all on function tallystick.index_progress(integer[]), tallystick.find_segments(integer, bigint, bigint, boolean, integer, jsonb) from public;
-grant execute on function tallystick.index_progress(integer[]) to tallystick_writer;
+revoke all on function tallystick.index_progress(integer[]), tallystick.settle_text_index(), tallystick.find_segments(integer, bigint, bigint, boolean, integer, jsonb) from public;
+grant execute on function tallystick.index_progress(integer[]), tallystick.settle_text_index() to tallystick_writer;
 grant execute on function tallystick.find_segments(integer, bigint, bigint, boolean, integer, jsonb) to tallystick_reader;
 
 create or replace function tallystick.enforcement_gaps() returns table (relation text, gap text)

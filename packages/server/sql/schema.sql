@@ -438,7 +438,7 @@ table tallystick.text_openings (
   constraint text_openings_pkey PRIMARY KEY (log_id, segment)
 );
 row-level security on tallystick.text_openings;
-CREATE INDEX text_openings_terms ON tallystick.text_openings USING gin (terms) WITH (fastupdate=off);
+CREATE INDEX text_openings_terms ON tallystick.text_openings USING gin (terms) WITH (fastupdate='on', gin_pending_list_limit='2048');
 CREATE TRIGGER text_openings_append_only BEFORE UPDATE OR TRUNCATE ON tallystick.text_openings FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_change(); -- always
 policy append for insert to tallystick_writer with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
 policy audit for select to tallystick_auditor using (true);
@@ -478,7 +478,7 @@ table tallystick.text_segments (
   constraint text_segments_pkey PRIMARY KEY (log_id, segment)
 );
 row-level security on tallystick.text_segments;
-CREATE INDEX text_segments_terms ON tallystick.text_segments USING gin (terms) WITH (fastupdate=off);
+CREATE INDEX text_segments_terms ON tallystick.text_segments USING gin (terms) WITH (fastupdate='on', gin_pending_list_limit='2048');
 CREATE TRIGGER text_segments_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tallystick.text_segments FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_change(); -- always
 policy append for insert to tallystick_writer with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
 policy audit for select to tallystick_auditor using (true);
@@ -1612,10 +1612,14 @@ begin
     plain := '';
     sets := '{}';
     for clause in select jsonb_array_elements(clauses) loop
-      select string_agg(format('x.terms @> %L::bigint[]', array(
-          select (block << 32) | term::bigint from jsonb_array_elements_text(alternative) term
-        )), ' or ') into condition
-      from jsonb_array_elements(clause -> 'any') alternative, generate_series(low >> 12, (high - 1) >> 12) block;
+      -- Of several blocks each term is another one in each, and a row has those of its own block only: any of them is the right one.
+      select string_agg('(' || coalesce(conditions, 'true') || ')', ' or ') into condition
+      from jsonb_array_elements(clause -> 'any') alternative,
+        lateral (
+          select string_agg(format('x.terms && %L::bigint[]', array(
+            select (block << 32) | term::bigint from generate_series(low >> 12, (high - 1) >> 12) block)), ' and ') as conditions
+          from jsonb_array_elements_text(alternative) term
+        ) alternatives;
       if (clause ->> 'opened')::boolean then
         sets := sets || format('(select x.segment from tallystick.text_segments x where (%1$s)%2$s union select x.segment from tallystick.text_openings x where (%1$s)%2$s'
           ' union select x.segment from tallystick.text_openings_due x where x.log_id = $1 and x.segment >= $2 and x.segment < $3)', condition, here);
@@ -2105,6 +2109,17 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.service_heads_of(integer[],text[]) to tallystick_writer;
+
+CREATE OR REPLACE FUNCTION tallystick.settle_text_index()
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select gin_clean_pending_list('tallystick.text_segments_terms'), gin_clean_pending_list('tallystick.text_openings_terms')
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.settle_text_index() to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.shortened(value text)
  RETURNS text

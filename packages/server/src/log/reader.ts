@@ -1,15 +1,17 @@
 /**
  * Reading entries: one by id, pages by filter. Openings are merged in.
  */
-import { openLeaf } from "@tallystick/core/commitment";
 import { type Filter, matcherOf } from "@tallystick/core/filter";
-import { type Leaf, parseLeaf } from "@tallystick/core/leaf";
+import type { Leaf } from "@tallystick/core/leaf";
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
-import { candidatesOf, rectangular } from "./filter.ts";
+import { findSegments, indexedSegments, positionsIn, type Range } from "../search/segment-search.ts";
+import { type TextClause, textClausesOf } from "../search/text-clauses.ts";
+import { SEGMENT_ENTRIES } from "../search/text-terms.ts";
+import { ENTRY_ROW, type EntryRow, entriesAt, openedEntries } from "./entry-rows.ts";
+import { type Candidates, candidatesOf, rectangular } from "./filter.ts";
 import { entryIdTimeMs } from "./id.ts";
 import type { LogIdentity } from "./identity.ts";
-import { readOpenings } from "./openings.ts";
 import type { TenantLog } from "./tenants.ts";
 
 /** An entry as it is read. */
@@ -43,16 +45,14 @@ export class SearchTimeoutError extends Error {
 
 const SEARCH_TIMEOUT_MS = 5_000;
 const MAX_CANDIDATES = 4_096;
-
-interface Row {
-  readonly id: string;
-  readonly seq: string;
-  readonly recorded_at: string;
-  readonly leaf_hash: Buffer;
-  readonly leaf: string;
-}
-
-const COLUMNS = `e.id, e.seq, e.leaf_hash, e.leaf, to_char(e.recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as recorded_at`;
+/** Fewer segments than these are gone through sooner than the entries of an actor. */
+const FEW_SEGMENTS = 500;
+/** Segments that are read at a time. */
+const FIRST_SEGMENTS = 8;
+const MAX_SEGMENTS = 64;
+/** Entries of them that are read at a time. */
+const MIN_ENTRIES = 16;
+const MAX_ENTRIES = 1_024;
 
 export class Reader {
   readonly #database: Database;
@@ -78,13 +78,13 @@ export class Reader {
     return read(log.tenantId, async (client) => {
       // The id's time part leads to the commits of that millisecond, they to positions and to the partition.
       const find = async (logId: number) => {
-        const { rows } = await client.query<Row>(
-          `select ${COLUMNS} from tallystick.entries e
+        const { rows } = await client.query<EntryRow>(
+          `select ${ENTRY_ROW} from tallystick.entries e
            where e.log_id = $1 and e.id = $2 and e.recorded_at >= $3 and e.recorded_at < $4
              and e.seq >= tallystick.size_before($1, $3) and e.seq < tallystick.size_before($1, $4)`,
           [logId, id, from, to],
         );
-        return (await opened(client, logId, rows))[0];
+        return (await openedEntries(client, logId, rows))[0];
       };
       const entry = await find(log.logId);
       if (entry !== undefined) return { entry, log };
@@ -137,45 +137,26 @@ export class Reader {
     },
   ): Promise<Page> {
     const { order, limit, after, before } = options;
-    const candidates = candidatesOf(log.logId, filter);
     const matches = matcherOf(filter);
+    const desc = order === "desc";
     return this.#database.read(log.tenantId, async (client) => {
-      const found: Entry[] = [];
-      let last = after?.seq;
-      // One more than asked for tells whether there is a next page. More than one turn where candidates turned out not to match:
-      // ever larger ones then, as many of their kind may follow, and no longer than one query may take.
-      const deadline = performance.now() + SEARCH_TIMEOUT_MS;
-      for (let wanted = limit + 1; found.length <= limit; wanted = Math.min(wanted * 4, MAX_CANDIDATES)) {
-        if (performance.now() > deadline) throw new SearchTimeoutError();
-        const { rows } = await client.query<Row>(
-          `select ${COLUMNS}
-           from tallystick.find_positions($1,
-             greatest(case when $2::timestamptz is null then 0 else tallystick.size_before($1, $2) end, $3::bigint),
-             least(case when $4::timestamptz is null then 9223372036854775807 else tallystick.size_before($1, $4) end, $5::bigint),
-             $6, $7, $8, $9, $10, $11, $12, $13, $14) found
-           join tallystick.entries e on e.log_id = $1 and e.seq = found.seq and e.recorded_at = found.recorded_at
-           order by case when $6 then -e.seq else e.seq end`,
-          [
-            log.logId,
-            filter.from ?? null,
-            order === "asc" && last !== undefined ? last + 1 : 0,
-            filter.to ?? null,
-            (order === "desc" ? last : before) ?? Number.MAX_SAFE_INTEGER,
-            order === "desc",
-            wanted,
-            rectangular(candidates.clauses),
-            candidates.noneTerms,
-            candidates.openingTerms,
-            candidates.openingOrTerms,
-            candidates.actionPatterns,
-            filter.occurredFrom ?? null,
-            filter.occurredTo ?? null,
-          ],
-        );
-        for (const entry of await opened(client, log.logId, rows)) if (matches(entry.opened)) found.push(entry);
-        if (rows.length < wanted) break;
-        last = Number(rows.at(-1)!.seq);
-      }
+      const range = await rangeOf(client, log.logId, filter, {
+        from: desc || after === undefined ? 0 : after.seq + 1,
+        to: (desc ? after?.seq : before) ?? Number.MAX_SAFE_INTEGER,
+      });
+      const search: Search = {
+        client,
+        logId: log.logId,
+        filter,
+        desc,
+        // One more than asked for tells whether there is a next page.
+        limit: limit + 1,
+        matches,
+        found: [],
+        deadline: performance.now() + SEARCH_TIMEOUT_MS,
+      };
+      await find(search, range);
+      const { found } = search;
       const entries = found.slice(0, limit);
       const more = found.length > limit;
       return {
@@ -186,17 +167,117 @@ export class Reader {
   }
 }
 
-/** Rows as entries, their openings merged in. */
-async function opened(client: pg.ClientBase, logId: number, rows: readonly Row[]): Promise<Entry[]> {
-  const entries = rows.map((row) => ({
-    id: row.id,
-    seq: Number(row.seq),
-    recordedAt: row.recorded_at,
-    leafHash: row.leaf_hash,
-    leaf: row.leaf,
-    opened: parseLeaf(row.leaf),
-  }));
-  const openings = await readOpenings(client, logId, entries);
-  for (const { seq, opened } of entries) openLeaf(opened, openings.get(seq) ?? []);
-  return entries;
+/** A search that is under way. */
+interface Search {
+  readonly client: pg.ClientBase;
+  readonly logId: number;
+  readonly filter: Filter;
+  readonly desc: boolean;
+  readonly limit: number;
+  readonly matches: (leaf: Leaf) => boolean;
+  readonly found: Entry[];
+  /** No search takes longer than one query may. */
+  readonly deadline: number;
+}
+
+/** The positions that times and cursor leave. */
+async function rangeOf(
+  client: pg.ClientBase,
+  logId: number,
+  { from, to }: Filter,
+  { from: first, to: end }: Range,
+): Promise<Range> {
+  if (from === undefined && to === undefined) return { from: first, to: end };
+  const { rows } = await client.query<{ from: number; to: number }>(
+    `select greatest(case when $2::timestamptz is null then 0 else tallystick.size_before($1, $2) end, $3::bigint)::float8 as from,
+       least(case when $4::timestamptz is null then $5::bigint else tallystick.size_before($1, $4) end, $5::bigint)::float8 as to`,
+    [logId, from ?? null, first, to ?? null, end],
+  );
+  return rows[0]!;
+}
+
+/**
+ * Text is looked for in segments, and entry by entry where the worker has not come yet. Where something is asked for that the index of
+ * entries knows, and the text is too common to lead anywhere, every entry of that kind is looked at instead.
+ */
+async function find(search: Search, range: Range): Promise<void> {
+  const { client, logId, filter, desc } = search;
+  const clauses = textClausesOf(logId, filter);
+  const candidates = candidatesOf(logId, filter);
+  const indexed = clauses.length === 0 ? 0 : (await indexedSegments(client, logId)) * SEGMENT_ENTRIES;
+  const head = { from: range.from, to: Math.min(range.to, indexed) };
+  if (head.from >= head.to || (await isBetterByEntries(search, clauses, candidates, head))) {
+    return findByEntries(search, candidates, range);
+  }
+  const tail = { from: Math.max(range.from, indexed), to: range.to };
+  const parts = [() => findBySegments(search, clauses, head), () => findByEntries(search, candidates, tail)];
+  for (const part of desc ? parts.reverse() : parts) if (search.found.length < search.limit) await part();
+}
+
+/** Whether what the index of entries knows leads to fewer entries than the text does. */
+async function isBetterByEntries(
+  { client, logId, desc }: Search,
+  clauses: readonly TextClause[],
+  { clauses: terms, openingTerms }: Candidates,
+  range: Range,
+): Promise<boolean> {
+  if (terms.length === 0 && openingTerms === null) return false;
+  const segments = await findSegments(client, logId, clauses, range, desc, FEW_SEGMENTS);
+  return segments.length === FEW_SEGMENTS;
+}
+
+async function findBySegments(search: Search, clauses: readonly TextClause[], range: Range): Promise<void> {
+  const { client, logId, desc, limit, matches, found, deadline } = search;
+  let { from, to } = range;
+  for (let wanted = FIRST_SEGMENTS; from < to; wanted = Math.min(wanted * 2, MAX_SEGMENTS)) {
+    if (performance.now() > deadline) throw new SearchTimeoutError();
+    const segments = await findSegments(client, logId, clauses, { from, to }, desc, wanted);
+    const positions = await positionsIn(client, logId, clauses, { from, to }, desc, segments);
+    for (let at = 0; at < positions.length && found.length < limit; ) {
+      if (performance.now() > deadline) throw new SearchTimeoutError();
+      // Nearly all of them match: what is asked for is seldom elsewhere in a line than where it is asked for.
+      const part = positions.slice(at, at + Math.min(Math.max(limit - found.length, MIN_ENTRIES), MAX_ENTRIES));
+      at += part.length;
+      const entries = await entriesAt(client, logId, part);
+      for (const entry of desc ? entries.reverse() : entries) if (matches(entry.opened)) found.push(entry);
+    }
+    if (found.length >= limit || segments.length < wanted) return;
+    const last = segments.at(-1)!;
+    if (desc) to = last * SEGMENT_ENTRIES;
+    else from = (last + 1) * SEGMENT_ENTRIES;
+  }
+}
+
+async function findByEntries(search: Search, candidates: Candidates, range: Range): Promise<void> {
+  const { client, logId, filter, desc, limit, matches, found, deadline } = search;
+  let { from, to } = range;
+  // More than one turn where candidates turned out not to match: ever larger ones then, as many of their kind may follow.
+  for (let wanted = limit - found.length; found.length < limit; wanted = Math.min(wanted * 4, MAX_CANDIDATES)) {
+    if (performance.now() > deadline) throw new SearchTimeoutError();
+    const { rows } = await client.query<EntryRow>(
+      `select ${ENTRY_ROW}
+       from tallystick.find_positions($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) found
+       join tallystick.entries e on e.log_id = $1 and e.seq = found.seq and e.recorded_at = found.recorded_at
+       order by case when $4 then -e.seq else e.seq end`,
+      [
+        logId,
+        from,
+        to,
+        desc,
+        wanted,
+        rectangular(candidates.clauses),
+        candidates.noneTerms,
+        candidates.openingTerms,
+        candidates.openingOrTerms,
+        candidates.actionPatterns,
+        filter.occurredFrom ?? null,
+        filter.occurredTo ?? null,
+      ],
+    );
+    for (const entry of await openedEntries(client, logId, rows)) if (matches(entry.opened)) found.push(entry);
+    if (rows.length < wanted) return;
+    const last = Number(rows.at(-1)!.seq);
+    if (desc) to = last;
+    else from = last + 1;
+  }
 }

@@ -54,6 +54,8 @@ export class Indexer {
   #broken = false;
   #failing = false;
   #nextSweep = 0;
+  /** Whether something was indexed that the index on terms may not have merged. */
+  #unsettled = false;
   #wake: (() => void) | undefined;
   #running: Promise<void> | undefined;
 
@@ -105,7 +107,9 @@ export class Indexer {
   async #turn(): Promise<boolean> {
     const client = await this.#connect();
     const { begin } = this.#options.access();
+    const swept = performance.now() >= this.#nextSweep;
     const logs = await this.#logsToIndex(client);
+    if (swept && logs.length === 0) await this.#settle(client);
     let more = false;
     let failure: unknown;
     for (const log of logs) {
@@ -117,6 +121,7 @@ export class Indexer {
         const entries = full ? await indexRun(client, log, options) : 0;
         if (entries > 0) this.#options.onIndexed?.(log.logId, entries);
         if (due || entries > 0) {
+          this.#unsettled = true;
           this.#woken.add(log.logId); // looked at again: there may be more
           more = true;
         }
@@ -127,6 +132,14 @@ export class Indexer {
     }
     if (failure !== undefined) throw failure;
     return more;
+  }
+
+  /** Merges what searches would have to read, once nothing else is to be done. */
+  async #settle(client: pg.Client): Promise<void> {
+    if (!this.#unsettled) return;
+    const { begin } = this.#options.access();
+    await client.query(`${begin}; select tallystick.settle_text_index(); commit`);
+    this.#unsettled = false;
   }
 
   async #logsToIndex(client: pg.Client): Promise<Progress[]> {

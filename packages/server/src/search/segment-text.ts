@@ -8,7 +8,7 @@ import { lineOf, textsOf } from "@tallystick/core/entry-text";
 import type { Event } from "@tallystick/core/event";
 import { wordsOf } from "@tallystick/core/words";
 import { addressRanges } from "./address-ranges.ts";
-import { blockBase, memberOf, PREFIX_LENGTH, pairOf, type TermKind, textTerm } from "./text-terms.ts";
+import { blockBase, memberHasTerm, memberOf, pairOf, prefixOf, type TermKind, textTerm } from "./text-terms.ts";
 
 /** The columns of one row of text_segments or text_openings. */
 export interface SegmentText {
@@ -123,6 +123,7 @@ export class SegmentTexts {
       }
     } else {
       const text = typeof value === "string" ? value : String(value);
+      if (!memberHasTerm(text)) return;
       let known = member.values.get(text);
       if (known === undefined) {
         known = { term: textTerm(this.#logId, kind, memberOf(member.path, text)), takenBy: -1 };
@@ -151,7 +152,8 @@ export class SegmentTexts {
 
   #takeWord(word: string): readonly number[] {
     const terms = [textTerm(this.#logId, "word", word)];
-    if (word.length >= PREFIX_LENGTH) terms.push(textTerm(this.#logId, "prefix", word.slice(0, PREFIX_LENGTH)));
+    const prefix = prefixOf(word);
+    if (prefix !== undefined) terms.push(textTerm(this.#logId, "prefix", prefix));
     this.#words.set(word, terms);
     return terms;
   }

@@ -13,7 +13,7 @@ export const SEGMENTS_VERSION = 1;
 const BLOCK_SEGMENTS = 4_096;
 
 /** How many characters of a longer word can be searched for as its beginning by the index. */
-export const PREFIX_LENGTH = 3;
+const PREFIX_LENGTH = 3;
 
 /** What a term is of. */
 export type TermKind = "word" | "pair" | "prefix" | "metadata" | "changes" | "ip";
@@ -43,15 +43,24 @@ export function memberOf(path: readonly string[], value: string): string {
   return `${path.join("\0")}\0${value}`;
 }
 
-/** What a phrase's lines must have: all of these terms. Empty where the index cannot tell, as of a beginning of one or two letters. */
+/** A number of three digits or more is rare enough as the word that it is: a term for its member would double those of a log of figures. */
+export function memberHasTerm(value: string): boolean {
+  return !/^\d{3,}$/.test(value);
+}
+
+/** The beginning by which the index finds a longer word; of figures, nobody searches for the first ones. */
+export function prefixOf(word: string): string | undefined {
+  const prefix = word.slice(0, PREFIX_LENGTH);
+  return word.length < PREFIX_LENGTH || /^\d+$/.test(prefix) ? undefined : prefix;
+}
+
+/** What a phrase's segments have: all of these terms. Empty where the index cannot tell, as of a beginning of one or two letters. */
 export function phraseTerms(logId: number, words: readonly string[], prefix: boolean): number[] {
   const terms: number[] = [];
   const whole = prefix ? words.slice(0, -1) : words;
   for (let i = 0; i + 1 < whole.length; i++) terms.push(textTerm(logId, "pair", pairOf(whole[i]!, whole[i + 1]!)));
   if (whole.length === 1) terms.push(textTerm(logId, "word", whole[0]!));
-  const last = words.at(-1)!;
-  if (prefix && last.length >= PREFIX_LENGTH) {
-    terms.push(textTerm(logId, "prefix", last.slice(0, PREFIX_LENGTH)));
-  }
+  const beginning = prefix ? prefixOf(words.at(-1)!) : undefined;
+  if (beginning !== undefined) terms.push(textTerm(logId, "prefix", beginning));
   return terms;
 }

@@ -1,0 +1,112 @@
+/**
+ * Finding entries by segments: which segments may have them, which lines of these, and which entries that makes.
+ */
+import type pg from "pg";
+import type { TextClause } from "./text-clauses.ts";
+import { SEGMENT_ENTRIES } from "./text-terms.ts";
+
+/** Positions [from, to). */
+export interface Range {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** How many segments of a log are indexed: the first so many. */
+export async function indexedSegments(client: pg.ClientBase, logId: number): Promise<number> {
+  const { rows } = await client.query<{ segment: string }>(
+    "select segment from tallystick.text_segments where log_id = $1 order by segment desc limit 1",
+    [logId],
+  );
+  return rows.length === 0 ? 0 : Number(rows[0]!.segment) + 1;
+}
+
+/**
+ * Segments that may have what is asked for and reach into the range, in the log's order or against it; at most `wanted`.
+ *
+ * @param client in a transaction of the log's tenant.
+ */
+export async function findSegments(
+  client: pg.ClientBase,
+  logId: number,
+  clauses: readonly TextClause[],
+  { from, to }: Range,
+  newestFirst: boolean,
+  wanted: number,
+): Promise<number[]> {
+  const first = Math.floor(from / SEGMENT_ENTRIES);
+  const end = Math.ceil(to / SEGMENT_ENTRIES);
+  const byTerms = clauses.filter(({ any }) => any !== null);
+  if (byTerms.length === 0) {
+    const count = Math.max(0, Math.min(wanted, end - first));
+    return Array.from({ length: count }, (_, i) => (newestFirst ? end - 1 - i : first + i));
+  }
+  const { rows } = await client.query<{ segment: string }>(
+    `select segment from tallystick.find_segments($1, $2, $3, $4, $5, $6)`,
+    [logId, first, end, newestFirst, wanted, JSON.stringify(byTerms.map(({ any, opened }) => ({ any, opened })))],
+  );
+  return rows.map(({ segment }) => Number(segment));
+}
+
+/** Positions within these segments, in their order, whose lines have what is asked for. */
+export async function positionsIn(
+  client: pg.ClientBase,
+  logId: number,
+  clauses: readonly TextClause[],
+  { from, to }: Range,
+  newestFirst: boolean,
+  segments: readonly number[],
+): Promise<number[]> {
+  const byLine = clauses.filter(({ lines }) => lines !== null);
+  const texts = byLine.length === 0 ? new Map<number, never>() : await readTexts(client, logId, segments);
+  const positions: number[] = [];
+  for (const segment of segments) {
+    const matches = byLine.length === 0 ? () => true : lineMatcher(byLine, texts.get(segment));
+    const first = segment * SEGMENT_ENTRIES;
+    for (let i = 0; i < SEGMENT_ENTRIES; i++) {
+      const line = newestFirst ? SEGMENT_ENTRIES - 1 - i : i;
+      const seq = first + line;
+      if (seq >= from && seq < to && matches(line)) positions.push(seq);
+    }
+  }
+  return positions;
+}
+
+interface Texts {
+  readonly text: string;
+  /** Null where it is to be made again: any entry may have what is asked for. */
+  readonly opened: string | null;
+}
+
+async function readTexts(
+  client: pg.ClientBase,
+  logId: number,
+  segments: readonly number[],
+): Promise<Map<number, Texts>> {
+  const { rows } = await client.query<Texts & { segment: string }>(
+    `select s.segment, s.text, case when not exists (
+         select from tallystick.text_openings_due d where d.log_id = s.log_id and d.segment = s.segment) then o.text end as opened
+     from tallystick.text_segments s
+     left join tallystick.text_openings o on o.log_id = s.log_id and o.segment = s.segment
+     where s.log_id = $1 and s.segment = any ($2::bigint[])`,
+    [logId, segments],
+  );
+  return new Map(rows.map((row) => [Number(row.segment), row]));
+}
+
+/** Whether a line of a segment has what is asked for; every line of one that is not there. */
+function lineMatcher(clauses: readonly TextClause[], texts: Texts | undefined): (line: number) => boolean {
+  if (texts === undefined) return () => true;
+  const { text, opened } = texts;
+  const checks = clauses.filter(({ opened: may }) => !(may && opened === null));
+  // Most segments that only their hashes led to are done with here.
+  const has = (phrase: string) => text.includes(phrase) || opened?.includes(phrase) === true;
+  if (!checks.every(({ lines }) => lines!.some(has))) return () => false;
+  const lines = text.split("\n");
+  const openedLines = opened?.split("\n") ?? [];
+  return (line) =>
+    checks.every(({ lines: phrases, opened: may }) =>
+      phrases!.some(
+        (phrase) => lines[line]?.includes(phrase) === true || (may && openedLines[line]?.includes(phrase) === true),
+      ),
+    );
+}
