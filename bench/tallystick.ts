@@ -22,7 +22,7 @@ export interface Tallystick {
   readonly headers: Readonly<Record<string, string>>;
   /** A superuser's, of the PostgreSQL that the server runs: yardsticks use the same instance. */
   readonly databaseUrl: string;
-  /** Entries in the default tenant's log, by its head. */
+  /** Entries in the default tenant's log, by its head, without those that the server makes itself. */
   size(): Promise<number>;
   /** A job for the load generator, on this server. */
   job(connections: number, send: LoadJob["send"]): LoadJob;
@@ -116,7 +116,13 @@ async function credentialsOf(
 async function logSize(databaseUrl: string): Promise<number> {
   return withClient(databaseUrl, async (client) => {
     const { rows } = await client.query<{ size: string }>(
-      `select heads.size from tallystick.heads join tallystick.logs on logs.id = heads.log_id
+      `select heads.size - (
+         select coalesce(sum(length), 0) from (
+           select max(seq) + 1 as length from tallystick.service_heads own
+           where own.log_id = heads.log_id and own.service_id like 'tallystick%' group by own.service_id
+         ) own
+       ) as size
+       from tallystick.heads join tallystick.logs on logs.id = heads.log_id
        where logs.slug = 'default' order by heads.size desc limit 1`,
     );
     return Number(rows[0]?.size ?? 0);

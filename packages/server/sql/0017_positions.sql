@@ -48,7 +48,8 @@ create function tallystick.find_positions(
 )
 returns table (seq bigint, recorded_at timestamptz)
 language plpgsql stable security definer rows 50
-set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_sort = off as $$
 #variable_conflict use_column
 declare
   first_seq bigint := greatest(from_seq, 0);
@@ -66,6 +67,9 @@ declare
   k4 bigint[];
   refused bigint[];
   opening_keys bigint[];
+  opening_term bigint;
+  opening_only boolean := clauses = '{}' and none_terms = '{}' and action_patterns is null and occurred_from is null and occurred_to is null;
+  here bigint[];
   in_order boolean := not by_opening; -- else by an index
   window_size bigint := case when by_terms then 512 else greatest(wanted * 2, 512) end;
   blocks bigint := 1; -- how many the next look-up in an index spans
@@ -125,21 +129,33 @@ begin
           order by e.seq limit remaining;
       end if;
     elsif by_opening then
+      here := '{}';
+      foreach opening_term in array opening_terms loop
+        -- Without sorts (see above) the order leaves the index on terms as the only one to go by.
+        if newest_first then
+          here := here || array(
+            select o.seq from tallystick.openings o
+            where o.log_id = log and o.term = opening_term and o.seq >= low and o.seq < high and o.recorded_at >= low_time and o.recorded_at <= high_time
+            order by o.term desc, o.seq desc limit case when opening_only then remaining end);
+        else
+          here := here || array(
+            select o.seq from tallystick.openings o
+            where o.log_id = log and o.term = opening_term and o.seq >= low and o.seq < high and o.recorded_at >= low_time and o.recorded_at <= high_time
+            order by o.term, o.seq limit case when opening_only then remaining end);
+        end if;
+      end loop;
       opening_keys := tallystick.terms_in(opening_or_terms, low, high);
-      -- "+ 0" keeps the primary key out of the part that is to go by the terms.
+      if opening_keys is not null then
+        -- "+ 0" keeps the primary key out of this plan, which is to go by the terms.
+        here := here || array(
+          select e.seq from tallystick.entries e
+          where e.terms && opening_keys
+            and e.log_id + 0 = log and e.seq + 0 >= low and e.seq + 0 < high and e.recorded_at >= low_time and e.recorded_at <= high_time);
+      end if;
       return query
-        select e.seq, e.recorded_at
-        from (
-          select o.seq from tallystick.openings o
-          where o.log_id = log and o.term = any (opening_terms) and o.seq >= low and o.seq < high
-            and o.recorded_at >= low_time and o.recorded_at <= high_time
-          union
-          select t.seq from tallystick.entries t
-          where t.terms && opening_keys
-            and t.log_id + 0 = log and t.seq + 0 >= low and t.seq + 0 < high and t.recorded_at >= low_time and t.recorded_at <= high_time
-        ) found
-        join tallystick.entries e on e.log_id = log and e.seq = found.seq and e.recorded_at >= low_time and e.recorded_at <= high_time
-        where (e.terms && k1) is not false and (e.terms && k2) is not false and (e.terms && k3) is not false and (e.terms && k4) is not false
+        select e.seq, e.recorded_at from tallystick.entries e
+        where e.log_id = log and e.seq = any (here) and e.recorded_at >= low_time and e.recorded_at <= high_time
+          and (e.terms && k1) is not false and (e.terms && k2) is not false and (e.terms && k3) is not false and (e.terms && k4) is not false
           and (e.terms && refused) is not true
           and (action_patterns is null or e.action like any (action_patterns))
           and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
