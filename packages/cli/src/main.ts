@@ -17,6 +17,7 @@ import { sqlCommand } from "./commands/sql.ts";
 import { tenantsCommand } from "./commands/tenants.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { witnessCommand } from "./commands/witness.ts";
+import { workerCommand } from "./commands/worker.ts";
 import { describeError } from "./errors.ts";
 
 /** Of a command line that makes no sense. */
@@ -32,6 +33,7 @@ const program = new Command("tallystick")
   .showHelpAfterError("(see --help)")
   .exitOverride()
   .addCommand(serveCommand())
+  .addCommand(workerCommand())
   .addCommand(migrateCommand())
   .addCommand(verifyCommand())
   .addCommand(exportCommand())
