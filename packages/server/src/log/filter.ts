@@ -107,7 +107,8 @@ function isTermClause(clause: Clause): clause is TermClause {
   return (TERM_FIELDS as readonly string[]).includes(clause.field);
 }
 
-function isOneAddress({ base, bits }: IpRange): boolean {
+/** Whether a range is a single address, of which the index of openings has a term. */
+export function isOneAddress({ base, bits }: IpRange): boolean {
   return bits === (base.includes(":") ? 128 : 32);
 }
 

@@ -4,6 +4,7 @@
 import { phraseOf } from "@tallystick/core/entry-text";
 import type { Clause, Filter, Wanted } from "@tallystick/core/filter";
 import { wordsOf } from "@tallystick/core/words";
+import { isOneAddress } from "../log/filter.ts";
 import { rangeAround } from "./address-ranges.ts";
 import { memberHasTerm, memberOf, phraseTerms, textTerm } from "./text-terms.ts";
 
@@ -42,13 +43,13 @@ function clausesOf(logId: number, clause: Clause): TextClause[] {
       if (values === undefined) return clause.path.flatMap((key) => phraseClause(logId, [key], false));
       return memberClauses(logId, clause.field, clause.path, values);
     }
-    case "actor_name":
-    case "actor_email":
+    // Of actors the index of openings knows the whole value (log/filter.ts).
     case "resource_name": {
       const values = exactValues(clause.anyOf);
-      return values === undefined ? [] : phraseClause(logId, values, clause.field !== "resource_name");
+      return values === undefined ? [] : phraseClause(logId, values, false);
     }
     case "ip": {
+      if (clause.anyOf.every(isOneAddress)) return []; // the same
       const ranges = clause.anyOf.map(rangeAround);
       if (ranges.includes(undefined)) return [];
       return [{ any: ranges.map((range) => [textTerm(logId, "ip", range!)]), lines: null, opened: true }];
