@@ -25,7 +25,7 @@ export interface Subject {
 
 export type RecordOptions = { readonly connections: number; readonly count: number } & Pick<
   Extract<LoadJob["send"], { kind: "single" | "bulk" }>,
-  "kind" | "shape" | "receipts" | "signer"
+  "kind" | "shape" | "receipts" | "signer" | "perSecond"
 >;
 
 /** Runs `work` on a fresh server, once `prepare` has; afterwards the log's size must be what was acknowledged, neither more nor less. */

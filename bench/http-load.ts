@@ -12,6 +12,8 @@ export interface LoadTarget {
   readonly host: string;
   readonly port: number;
   readonly connections: number;
+  /** At most so many are begun a second, evenly; as fast as they are answered where it is not given. */
+  readonly requestsPerSecond?: number | undefined;
 }
 
 export interface LoadResult {
@@ -44,10 +46,20 @@ export async function load(target: LoadTarget, requests: readonly Buffer[]): Pro
           new Promise<void>((resolve, reject) => {
             let sentAt = 0;
             const send = () => {
-              const request = requests[next++];
+              const number = next++;
+              const request = requests[number];
               if (request === undefined) return resolve();
-              sentAt = performance.now();
-              socket.write(request);
+              const write = () => {
+                sentAt = performance.now();
+                socket.write(request);
+              };
+              const { requestsPerSecond } = target;
+              const early =
+                requestsPerSecond === undefined
+                  ? 0
+                  : startedAt + (number / requestsPerSecond) * 1000 - performance.now();
+              if (early > 0) setTimeout(write, early);
+              else write();
             };
             socket.once("error", reject);
             socket.setTimeout(ANSWER_TIMEOUT_MS, () => reject(new Error(`no answer in ${ANSWER_TIMEOUT_MS / 1000} s`)));

@@ -26,6 +26,8 @@ export interface LoadJob {
         readonly shape: EventShape;
         /** Asks for the receipt of each. */
         readonly receipts?: boolean;
+        /** At most so many events a second, evenly. */
+        readonly perSecond?: number | undefined;
         /** Signs each, before the clock runs. */
         readonly signer?: LoadSigner | undefined;
       }
@@ -74,7 +76,11 @@ function requestsOf({ url, headers, send }: LoadJob): Buffer[] {
 async function run(job: LoadJob): Promise<LoadReport> {
   const requests = requestsOf(job);
   const { hostname, port } = new URL(job.url);
-  const target = { host: hostname, port: Number(port), connections: job.connections };
+  const { send } = job;
+  const eventsEach = send.kind === "bulk" ? BULK_EVENTS : 1;
+  const requestsPerSecond =
+    send.kind === "get" || send.perSecond === undefined ? undefined : send.perSecond / eventsEach;
+  const target = { host: hostname, port: Number(port), connections: job.connections, requestsPerSecond };
   const { durationMs, latenciesMs } = await load(target, requests);
   latenciesMs.sort();
   const percentile = (share: number) =>

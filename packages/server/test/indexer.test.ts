@@ -1,10 +1,22 @@
 /**
- * The index worker: what it makes of a log, and what a crash, a second worker or an erasure leaves.
+ * Indexing: what is made of a log, what a second worker or an erasure at the wrong moment leaves, and what verification says of an index
+ * that somebody has changed.
  */
-import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { filterOf } from "@tallystick/core/filter-parameters";
+import pg from "pg";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Reader } from "../src/log/reader.ts";
 import type { TenantLog } from "../src/log/tenants.ts";
+import { indexRun, reopenRun } from "../src/search/index-run.ts";
+import { Indexer } from "../src/search/indexer.ts";
+import { readLag } from "../src/search/lag.ts";
+import { SegmentTexts } from "../src/search/segment-text.ts";
+import { phraseTerms } from "../src/search/text-terms.ts";
 import { indexLog } from "../src/testing/indexing.ts";
-import { append, checkLog, TestDatabase, type TestEvent, testSequencer } from "../src/testing/log.ts";
+import { append, checkLog, reportOf, TestDatabase, type TestEvent, testSequencer } from "../src/testing/log.ts";
+import { ProblemList } from "../src/verify/report.ts";
+import { checkSplitSegment } from "../src/verify/segments.ts";
 
 let db: TestDatabase;
 beforeAll(async () => {
@@ -20,30 +32,313 @@ const event = (n: number): TestEvent => ({
   context: { ip: `10.0.${n % 4}.1` },
 });
 
-async function fill(log: TenantLog, count: number, from = 0): Promise<void> {
-  const sequencer = testSequencer(db.database);
+async function filled(count: number): Promise<TenantLog> {
+  const log = await db.tenant();
   await append(
-    sequencer,
+    testSequencer(db.database),
     log,
-    Array.from({ length: count }, (_, i) => event(from + i)),
+    Array.from({ length: count }, (_, n) => event(n)),
   );
+  return log;
 }
 
-test("the worker indexes every full segment, and nothing of the last one", async () => {
-  const log = await db.tenant();
-  await fill(log, 1_000);
-  await indexLog(db.database, log);
-  const rows = await db.as<{ segment: string; lines: number; opened: string }>(
-    "postgres",
-    `select s.segment, cardinality(string_to_array(s.text, E'\\n')) as lines, split_part(o.text, E'\\n', 1) as opened
-     from tallystick.text_segments s join tallystick.text_openings o using (log_id, segment) where log_id = ${log.logId} order by segment`,
-  );
-  expect(rows).toEqual(
-    [0, 1, 2].map((segment) => ({
-      segment: `${segment}`,
-      lines: 256,
-      opened: expect.stringMatching(/ alice \d \t a\d example com | a\d example com \t alice \d /),
-    })),
-  );
-  await checkLog(db.database, log);
+async function search(log: TenantLog, q: string): Promise<number[]> {
+  const errors: never[] = [];
+  const { entries } = await new Reader(db.database).page(log, filterOf({ q }, errors), { order: "asc", limit: 1_000 });
+  expect(errors).toEqual([]);
+  return entries.map(({ seq }) => seq);
+}
+
+/** A worker's connection. */
+async function connection(): Promise<{ client: pg.Client; begin: string }> {
+  const { url, begin } = db.database.writeAccess();
+  const client = new pg.Client(url);
+  await client.connect();
+  return { client, begin };
+}
+
+const optionsOf = (log: TenantLog, begin: string) => ({ begin, texts: new SegmentTexts(log.logId) });
+
+describe("the index", () => {
+  test("has every full segment, nothing of the last one, and of committed values nothing beside what is opened", async () => {
+    const log = await filled(1_000);
+    await indexLog(db.database, log);
+    const rows = await db.as<{ segment: string; lines: number; first: string; opened: string }>(
+      "postgres",
+      `select s.segment, cardinality(string_to_array(s.text, E'\\n')) as lines, split_part(s.text, E'\\n', 1) as first, split_part(o.text, E'\\n', 2) as opened
+       from tallystick.text_segments s join tallystick.text_openings o using (log_id, segment) where log_id = ${log.logId} order by segment`,
+    );
+    expect(rows.map(({ segment, lines }) => [segment, lines])).toEqual([
+      ["0", 256],
+      ["1", 256],
+      ["2", 256],
+    ]);
+    expect(rows[0]).toMatchObject({
+      first: " order ship \t パ ス ワ ー ド を 変 更 し ま し た \t nested \t list \t 0 \t plan \t gold ",
+      opened: " a1 example com \t alice 1 ",
+    });
+    await checkLog(db.database, log);
+  });
+
+  test("finds a substring in Japanese, phrases and beginnings, in what is indexed and in what is not yet", async () => {
+    const log = await filled(300);
+    const passwords = [0, 50, 100, 150, 200, 250];
+    for (const indexes of [false, true]) {
+      if (indexes) await indexLog(db.database, log);
+      expect(await search(log, "スワード")).toEqual(passwords);
+      expect(await search(log, "変更")).toEqual(passwords);
+      expect(await search(log, "更変")).toEqual([]);
+      expect(await search(log, '"the night"')).toHaveLength(294);
+      expect(await search(log, "nig*")).toHaveLength(294);
+      expect(await search(log, "n*")).toHaveLength(300); // nested, and night
+      expect(await search(log, '"night the"')).toEqual([]);
+      expect(await search(log, '"alice 2" 変更')).toEqual([50, 200]);
+      expect(await search(log, "ip:10.0.2.0/24 変更")).toEqual([50, 150, 250]);
+      expect(await search(log, "metadata.nested.list:3 metadata.plan:silver")).toHaveLength(30);
+      expect(await search(log, "metadata.nested.list:true 変更 actor_id:u-1")).toEqual([50]);
+    }
+  });
+
+  test("has terms that an auditor can derive with psql", async () => {
+    const log = await filled(256);
+    await indexLog(db.database, log);
+    const [row] = await db.as<{ has: boolean }>(
+      "postgres",
+      `select terms @> array[('x' || encode(substring(sha256(convert_to('${log.logId}', 'UTF8') || '\\x00'::bytea || 'pair' || '\\x00'::bytea || 'night shift') for 4), 'hex'))::bit(32)::bigint] as has
+       from tallystick.text_segments where log_id = ${log.logId}`,
+    );
+    expect(row).toEqual({ has: true });
+    expect(phraseTerms(log.logId, ["night", "shift"], false)).toHaveLength(1);
+  });
+
+  test("goes on behind a leaf that is none and a position without an entry", async () => {
+    const log = await filled(256);
+    await db.tamper("update tallystick.entries set leaf = '{' where log_id = $1 and seq = 3", [log.logId]);
+    await db.tamper("delete from tallystick.entries where log_id = $1 and seq = 255", [log.logId]);
+    await indexLog(db.database, log);
+    const [row] = await db.as<{ lines: string[] }>(
+      "postgres",
+      `select string_to_array(text, E'\\n') as lines from tallystick.text_segments where log_id = ${log.logId}`,
+    );
+    expect(row!.lines).toHaveLength(256);
+    expect([row!.lines[3], row!.lines[255]]).toEqual(["", ""]);
+    expect(row!.lines[4]).toContain("night");
+  });
+
+  test("of two workers each log has one at a time, and what it counts is counted once", async () => {
+    const log = await filled(256 * 20);
+    const [one, other] = [await connection(), await connection()];
+    let counted = 0;
+    let tallies = 0;
+    const startTally = () => {
+      let entries = 0;
+      tallies++;
+      return {
+        add: () => void entries++,
+        write: async () => {
+          counted += entries;
+        },
+      };
+    };
+    const work = async ({ client, begin }: typeof one) => {
+      const options = { ...optionsOf(log, begin), startTally };
+      while ((await indexRun(client, log, options)) > 0);
+    };
+    await Promise.all([work(one), work(other)]);
+    await indexLog(db.database, log);
+    await Promise.all([one.client.end(), other.client.end()]);
+    expect(counted).toBe(256 * 20);
+    expect(tallies).toBeGreaterThan(0);
+    await checkLog(db.database, log);
+  });
+
+  test("takes nothing back of a transaction whose count fails", async () => {
+    const log = await filled(256);
+    const { client, begin } = await connection();
+    const startTally = () => ({
+      add: () => {},
+      write: async () => {
+        throw new Error("the count failed");
+      },
+    });
+    await expect(indexRun(client, log, { ...optionsOf(log, begin), startTally })).rejects.toThrow("the count failed");
+    await client.end();
+    expect(await db.as("postgres", `select from tallystick.text_segments where log_id = ${log.logId}`)).toEqual([]);
+    await indexLog(db.database, log);
+  });
+});
+
+describe("what is erased", () => {
+  const opened = async (log: TenantLog): Promise<string> => {
+    const [row] = await db.as<{ text: string | null }>(
+      "postgres",
+      `select string_agg(text, '|') as text from tallystick.text_openings where log_id = ${log.logId}`,
+    );
+    return row!.text ?? "";
+  };
+  const erase = (client: pg.ClientBase, log: TenantLog) =>
+    client.query(`delete from tallystick.openings where log_id = $1 and value like '%lice 2%'`, [log.logId]);
+
+  test("is out of the index with the commit that erases it, and no more found", async () => {
+    const log = await filled(256);
+    await indexLog(db.database, log);
+    expect(await search(log, '"alice 2"')).toHaveLength(85);
+    await erase(db.superuser, log);
+    expect(await opened(log)).toBe("");
+    expect(await search(log, '"alice 2"')).toEqual([]);
+    expect(await search(log, '"alice 1"')).toHaveLength(85);
+    await checkLog(db.database, log);
+    await indexLog(db.database, log);
+    expect(await opened(log)).toContain("alice 1");
+    expect(await opened(log)).not.toContain("alice 2");
+    expect(await search(log, '"alice 1"')).toHaveLength(85);
+    await checkLog(db.database, log);
+  });
+
+  test("is not brought back by a worker that had read it before, whichever commits first", async () => {
+    for (const workerFirst of [true, false]) {
+      const log = await filled(256);
+      const { client, begin } = await connection();
+      const eraser = new pg.Client(db.url("postgres"));
+      await eraser.connect();
+      await eraser.query("begin");
+      await erase(eraser, log); // in a transaction that the worker does not see
+      let beforeCommit: () => Promise<unknown> = async () => {};
+      const startTally = () => ({ add: () => {}, write: () => beforeCommit() as Promise<void> });
+      if (!workerFirst) beforeCommit = () => eraser.query("commit");
+      expect(await indexRun(client, log, { ...optionsOf(log, begin), startTally })).toBe(256);
+      if (workerFirst) await eraser.query("commit");
+      expect(await search(log, '"alice 2"')).toEqual([]); // though the row still has it
+      expect(await reopenRun(client, log, optionsOf(log, begin))).toBe(1);
+      expect(await opened(log)).not.toContain("alice 2");
+      expect(await opened(log)).toContain("alice 1");
+      await checkLog(db.database, log);
+      await Promise.all([client.end(), eraser.end()]);
+    }
+  });
+
+  test("two who erase in opposite orders do not wait for each other", async () => {
+    const log = await filled(512);
+    await indexLog(db.database, log);
+    const clients = [new pg.Client(db.url("postgres")), new pg.Client(db.url("postgres"))];
+    const at = (client: pg.Client, seq: number) =>
+      client.query("delete from tallystick.openings where log_id = $1 and seq = $2", [log.logId, seq]);
+    for (const client of clients) {
+      await client.connect();
+      await client.query("set lock_timeout = '1s'; begin");
+    }
+    await at(clients[0]!, 1);
+    await at(clients[1]!, 300);
+    await at(clients[0]!, 301);
+    await at(clients[1]!, 2);
+    for (const client of clients) {
+      await client.query("commit");
+      await client.end();
+    }
+    expect(await opened(log)).toBe("");
+    await indexLog(db.database, log);
+    await checkLog(db.database, log);
+  });
+});
+
+describe("a worker", () => {
+  test("indexes what is recorded while it runs, tells of its lag, and goes on after its connection is ended", async () => {
+    const log = await filled(256);
+    expect(await readLag(db.database)).toMatchObject({ entries: 256 });
+    expect((await readLag(db.database)).seconds).toBeGreaterThan(0);
+    const failures: unknown[] = [];
+    let heard = () => {};
+    const indexer = new Indexer({
+      access: () => db.database.writeAccess(),
+      onFailure: (error) => failures.push(error),
+      onRecovery: () => {},
+      onIndexed: () => heard(),
+      sweepMs: 20,
+    });
+    const indexed = () =>
+      new Promise<void>((resolve) => {
+        heard = resolve;
+      });
+    const first = indexed();
+    indexer.start();
+    await first;
+    expect(await readLag(db.database)).toEqual({ entries: 0, seconds: 0 });
+    await db.superuser.query(
+      "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tallystick index' and datname = current_database()",
+    );
+    const second = indexed();
+    await append(
+      testSequencer(db.database),
+      log,
+      Array.from({ length: 256 }, (_, n) => event(n)),
+    );
+    await second;
+    await indexer.stop();
+    expect(failures.length).toBeLessThanOrEqual(1); // one for a row of them; none where it was idle
+    await checkLog(db.database, log);
+  });
+});
+
+describe("verification names an index that does not say what the entries do", () => {
+  test.each([
+    [
+      "update tallystick.text_segments set text = replace(text, 'silver', 'golden') where log_id = $1 and segment = 1",
+      { seq: 257, kind: "text_index", field: "text_segments.text" },
+    ],
+    [
+      "update tallystick.text_segments set terms = terms[2:] where log_id = $1 and segment = 1",
+      { seq: 256, kind: "text_index", field: "text_segments.terms" },
+    ],
+    [
+      "delete from tallystick.text_segments where log_id = $1 and segment = 0",
+      { seq: 0, kind: "text_index", field: "text_segments.segment" },
+    ],
+    [
+      "update tallystick.text_segments set tenant_id = gen_random_uuid() where log_id = $1 and segment = 1",
+      { seq: 256, kind: "text_index", field: "text_segments.tenant_id" },
+    ],
+    [
+      "update tallystick.text_segments set version = 99 where log_id = $1 and segment = 1",
+      { seq: 256, kind: "unknown_version", field: "text_segments.version" },
+    ],
+    [
+      "delete from tallystick.text_openings where log_id = $1 and segment = 1",
+      { seq: 256, kind: "text_index", field: "text_openings.segment" },
+    ],
+    [
+      "update tallystick.text_openings set text = replace(text, 'alice', 'mallory') where log_id = $1 and segment = 0",
+      { seq: 0, kind: "text_index", field: "text_openings.text" },
+    ],
+    [
+      "update tallystick.text_openings set terms = '{}' where log_id = $1 and segment = 0",
+      { seq: 0, kind: "text_index", field: "text_openings.terms" },
+    ],
+    [
+      "insert into tallystick.text_openings select log_id, 2, tenant_id, version, terms, text from tallystick.text_openings where log_id = $1 and segment = 0",
+      { seq: 512, kind: "text_index", field: "segment" },
+    ],
+  ])("%s", async (statement, problem) => {
+    const log = await filled(600);
+    await indexLog(db.database, log);
+    await checkLog(db.database, log);
+    await db.tamper(statement, [log.logId]);
+    for (const role of ["tallystick_auditor", "postgres"] as const) {
+      const { problems } = await reportOf(db, log, role);
+      expect(problems).toEqual([expect.objectContaining(problem)]);
+      if (problem.field.startsWith("text_openings")) expect(JSON.stringify(problems)).not.toMatch(/alice|mallory/);
+    }
+  });
+
+  test("also of a segment that a month's end goes through, which no batch has as a whole", async () => {
+    const log = await filled(600);
+    await indexLog(db.database, log);
+    const problems = new ProblemList();
+    await checkSplitSegment(db.superuser, log, 0, problems);
+    expect(problems.list()).toEqual([]);
+    await db.tamper("update tallystick.text_segments set text = 'x' || text where log_id = $1 and segment = 0", [
+      log.logId,
+    ]);
+    await checkSplitSegment(db.superuser, log, 0, problems);
+    expect(problems.list()).toEqual([expect.objectContaining({ seq: 0, kind: "text_index" })]);
+  });
 });

@@ -228,6 +228,9 @@ function statementFor({ log }: VerifyReport, { seq, kind }: VerifyProblem): stri
   const ofLog = `log_id = (select id from logs where name = '${log}')`;
   if (kind === "enforcement") return "select * from enforcement_gaps()";
   if (kind === "opening" && seq !== null) return `select * from openings where ${ofLog} and seq = ${seq}`;
+  if (kind === "text_index" && seq !== null) {
+    return `select segment, version, cardinality(terms) as terms, text from text_segments where ${ofLog} and segment = ${Math.floor(seq / 256)}`;
+  }
   if (kind === "missing" && seq !== null) return `select * from check_leaf_hashes('${log}', ${seq})`;
   if (kind === "checkpoint") return `select * from check_tree('${log}')`;
   if (seq !== null) {

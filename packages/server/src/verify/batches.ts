@@ -98,7 +98,7 @@ async function read(source: BatchSource, span: Span): Promise<Batch[]> {
 }
 
 /** Whether an error is about the rows, as against the connection, a timeout or a right. */
-function isUnreadable(error: unknown): boolean {
+export function isUnreadable(error: unknown): boolean {
   const { code } = error as { code?: unknown };
   if (typeof code !== "string") return error instanceof RangeError || error instanceof TypeError;
   return /^(XX|22|54|58)...$/.test(code);

@@ -45,7 +45,16 @@ export class EntryCheck {
   readonly #recordedAt = new TimeColumn();
   readonly #occurredAt = new TimeColumn();
 
-  constructor(log: LogIdentity, problems: ProblemList, serviceId: string | undefined) {
+  readonly #onLeaf: (seq: number, leaf: Leaf | undefined) => void;
+
+  /** @param onLeaf sees each leaf, undefined where it cannot be read. */
+  constructor(
+    log: LogIdentity,
+    problems: ProblemList,
+    serviceId: string | undefined,
+    onLeaf: (seq: number, leaf: Leaf | undefined) => void = () => {},
+  ) {
+    this.#onLeaf = onLeaf;
     this.#log = log;
     this.#tenant = Buffer.from(log.tenantId.replaceAll("-", ""), "hex");
     this.#problems = problems;
@@ -64,6 +73,7 @@ export class EntryCheck {
 
     // Whether the leaf's bytes are those that were recorded, the tree and the chain tell.
     const leaf = this.#parse(text, row, fields);
+    this.#onLeaf(seq, leaf);
     if (this.#serviceId !== undefined && leaf?.service.id !== this.#serviceId) return undefined;
     if (row.compare(this.#tenant, 0, 16, tenant, tenant + 16) !== 0) {
       const detail = "the row is filed under another tenant than its log";

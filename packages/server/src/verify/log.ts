@@ -4,7 +4,8 @@
  */
 import { TILE_WIDTH } from "@tallystick/core/tree";
 import type { LogIdentity } from "../log/identity.ts";
-import { inThreads, readAhead, type Threads } from "./batches.ts";
+import { SEGMENT_ENTRIES } from "../search/text-terms.ts";
+import { inThreads, isUnreadable, readAhead, type Threads } from "./batches.ts";
 import { ChainCheck } from "./chains.ts";
 import { checkCheckpoints } from "./checkpoints.ts";
 import type { CleanBatch } from "./clean.ts";
@@ -14,7 +15,8 @@ import { checkPinned, type Pinned, readPinned } from "./pinned.ts";
 import { checkKeys, checkServices, type PublisherFacts, readPublishers, type SignatureCount } from "./publishers.ts";
 import { type Batch, readTile } from "./read.ts";
 import { ProblemList, type VerifyReport } from "./report.ts";
-import type { Snapshot } from "./sql.ts";
+import { checkSplitSegment, checkStraySegments } from "./segments.ts";
+import type { Snapshot, Span } from "./sql.ts";
 import { checkStrays } from "./strays.ts";
 import { checkTile, type TileRow } from "./tiles.ts";
 import { TreeCheck } from "./tree.ts";
@@ -81,6 +83,8 @@ class Verification {
   #erased = 0;
   #signatures: SignatureCount = { valid: 0, erased: 0 };
   #keyChanges = 0;
+  #nextSegment = 0;
+  readonly #splitSegments: number[] = [];
 
   constructor(
     snapshot: Snapshot,
@@ -114,6 +118,7 @@ class Verification {
       signal?.throwIfAborted();
       if (!("hashes" in batch)) this.#check(batch);
       await this.#checkTiles(batch.tiles);
+      if (wholeLog) this.#passSegments(batch.span);
       onProgress?.(batch.span.to, this.#size);
     }
     this.#walk.reportMissing();
@@ -123,6 +128,7 @@ class Verification {
       this.#checkKeyChanges();
       await checkStrays(this.#snapshot, this.#log, spans, this.#size, this.#problems);
       await checkCheckpoints(this.#snapshot, this.#log, this.#problems);
+      await this.#checkSegments();
     }
     return {
       ok: this.#problems.count === 0,
@@ -172,6 +178,24 @@ class Verification {
   #count({ valid, erased }: SignatureCount, keyChanges: number): void {
     this.#signatures = { valid: this.#signatures.valid + valid, erased: this.#signatures.erased + erased };
     this.#keyChanges += keyChanges;
+  }
+
+  /** Batches have compared the segments that lie in them; those between two remain. */
+  #passSegments({ from, to }: Span): void {
+    const first = Math.ceil(from / SEGMENT_ENTRIES);
+    for (let segment = this.#nextSegment; segment < first; segment++) this.#splitSegments.push(segment);
+    this.#nextSegment = Math.max(this.#nextSegment, first, Math.floor(to / SEGMENT_ENTRIES));
+  }
+
+  async #checkSegments(): Promise<void> {
+    for (const segment of this.#splitSegments) {
+      try {
+        await this.#snapshot((client) => checkSplitSegment(client, this.#log, segment, this.#problems));
+      } catch (error) {
+        if (!isUnreadable(error)) throw error; // the entry that cannot be read has been named
+      }
+    }
+    await this.#snapshot((client) => checkStraySegments(client, this.#log, this.#problems));
   }
 
   /** Keys were looked up by the index on terms: an entry that it does not show may revoke one. */

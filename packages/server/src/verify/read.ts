@@ -10,6 +10,7 @@ import type { OpeningRow } from "./openings.ts";
 import { checkSignatures, type PublisherHistory, type SignatureCount } from "./publishers.ts";
 import { ProblemList } from "./report.ts";
 import { ENTRY_COLUMNS } from "./row.ts";
+import { SegmentCheck } from "./segments.ts";
 import { allOf, HEAD, OPENING, SERVICE_HEAD, type Span, TILE, within } from "./sql.ts";
 import type { TileRow } from "./tiles.ts";
 import type { HeadRow } from "./tree.ts";
@@ -41,7 +42,10 @@ export async function readBatch(
   const { logId } = log;
   const entries: CheckedEntry[] = [];
   const problems = new ProblemList();
-  const check = new EntryCheck(log, problems, options.serviceId);
+  // Of one service's entries no segment can be made, nor where an entry cannot be read.
+  const segments =
+    options.serviceId === undefined && options.withEntries ? new SegmentCheck(log, problems, span) : undefined;
+  const check = new EntryCheck(log, problems, options.serviceId, (seq, leaf) => segments?.take(seq, leaf));
   const rows = options.withEntries
     ? copyRows(
         client,
@@ -71,6 +75,7 @@ export async function readBatch(
       range,
     ),
   ]);
+  await segments?.finish(client, openings.rows);
   return {
     span,
     entries,

@@ -35,6 +35,8 @@ export type ProblemKind =
   | "service"
   /** A row of publisher_keys is not what the log's entries tell, or such an entry does not say what it has to. */
   | "publisher_key"
+  /** What text search goes by is not what the entries say. */
+  | "text_index"
   /** Made by a version of the deriving function that this program does not know: not checkable. */
   | "unknown_version"
   /** Something that should protect the log is missing or switched off. */
