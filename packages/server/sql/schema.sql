@@ -356,6 +356,64 @@ row-level security on tallystick.rate_limits;
 comment on table tallystick.rate_limits: Tokens that were left at a time; a bucket fills by per_minute, and holds as many. No row: it is full.
 comment on column tallystick.rate_limits.key: The first half of a hash: of a tenant's id, or of a credential's kind, tenant and id.
 
+table tallystick.rollup_values (
+  log_id integer not null,
+  field text not null,
+  id integer not null,
+  tenant_id uuid not null,
+  value text not null,
+  constraint rollup_values_field_known CHECK ((field = ANY (ARRAY['action'::text, 'actor'::text, 'resource_type'::text, 'outcome'::text, 'severity'::text, 'service_id'::text]))),
+  constraint rollup_values_id_positive CHECK ((id > 0)),
+  constraint rollup_values_pkey PRIMARY KEY (log_id, field, id),
+  constraint rollup_values_value_key UNIQUE (log_id, field, value)
+);
+row-level security on tallystick.rollup_values;
+policy append for insert to tallystick_writer with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy audit for select to tallystick_auditor using (true);
+policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+grant select on table tallystick.rollup_values to tallystick_auditor;
+grant select on table tallystick.rollup_values to tallystick_reader;
+grant insert on table tallystick.rollup_values to tallystick_writer;
+
+table tallystick.rollups (
+  log_id integer not null,
+  level smallint not null,
+  bucket timestamp with time zone not null,
+  tenant_id uuid not null,
+  entries bigint not null,
+  end_seq bigint not null,
+  action bytea not null,
+  actor bytea storage external not null,
+  resource_type bytea not null,
+  outcome bytea not null,
+  severity bytea not null,
+  service_id bytea not null,
+  constraint rollups_end_seq_positive CHECK ((end_seq > 0)),
+  constraint rollups_entries_not_negative CHECK ((entries >= 0)),
+  constraint rollups_level_range CHECK (((level >= 0) AND (level <= 4))),
+  constraint rollups_pkey PRIMARY KEY (log_id, level, bucket)
+);
+row-level security on tallystick.rollups;
+policy append for insert to tallystick_writer with check ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+policy audit for select to tallystick_auditor using (true);
+policy count_on for update to tallystick_writer using (((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)) AND (level = 0))) with check (((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)) AND (level = 0)));
+policy own_tenant for select to tallystick_reader using ((tenant_id = ( SELECT tallystick.current_tenant() AS current_tenant)));
+grant select on table tallystick.rollups to tallystick_auditor;
+grant select on table tallystick.rollups to tallystick_reader;
+grant insert on table tallystick.rollups to tallystick_writer;
+grant update on table tallystick.rollups (action) to tallystick_writer;
+grant update on table tallystick.rollups (actor) to tallystick_writer;
+grant update on table tallystick.rollups (end_seq) to tallystick_writer;
+grant update on table tallystick.rollups (entries) to tallystick_writer;
+grant update on table tallystick.rollups (outcome) to tallystick_writer;
+grant update on table tallystick.rollups (resource_type) to tallystick_writer;
+grant update on table tallystick.rollups (service_id) to tallystick_writer;
+grant update on table tallystick.rollups (severity) to tallystick_writer;
+comment on column tallystick.rollups.level: 0: a minute, 1: a quarter of an hour, 2: an hour, 3: a day, 4: a month, each in UTC.
+comment on column tallystick.rollups.bucket: When the stretch begins. By recorded_at.
+comment on column tallystick.rollups.end_seq: The position behind the last entry that is counted; of the newest minute, how far the log is counted.
+comment on column tallystick.rollups.action: Pairs of a value's id, less the id before it, and its entries; each number as LEB128 (7 bits a byte, the lowest first). Id 0: entries without a value. tallystick.rollup_counts() unpacks it.
+
 table tallystick.service_heads (
   log_id integer not null,
   service_id text not null,
@@ -2109,6 +2167,40 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.rfc3339(timestamp with time zone) to tallystick_auditor;
+
+CREATE OR REPLACE FUNCTION tallystick.rollup_counts(packed bytea)
+ RETURNS TABLE(id bigint, entries bigint)
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  number bigint := 0;
+  shift integer := 0;
+  is_id boolean := true;
+  octet integer;
+begin
+  id := 0;
+  for i in 0..length(packed) - 1 loop
+    octet := get_byte(packed, i);
+    number := number | ((octet & 127)::bigint << shift);
+    shift := shift + 7;
+    if octet < 128 then
+      if is_id then
+        id := id + number;
+      else
+        entries := number;
+        return next;
+      end if;
+      is_id := not is_id;
+      number := 0;
+      shift := 0;
+    end if;
+  end loop;
+end
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.rollup_counts(bytea) to public;
 
 CREATE OR REPLACE FUNCTION tallystick.service_heads_of(log_ids integer[], service_ids text[])
  RETURNS TABLE(log_id integer, service_id text, seq bigint, leaf_hash bytea)

@@ -29,6 +29,8 @@ const REQUIRED: Readonly<Record<string, string>> = {
   "GET /v1/logs/{id}": "read",
   "GET /v1/logs/{id}/receipt": "read",
   "GET /v1/logs/export": "export",
+  "GET /v1/logs/stats": "read",
+  "GET /v1/logs/history": "read",
   "GET /v1/tenants/{id}/log/checkpoint": "any",
   "GET /v1/tenants/{id}/log/witnesses": "any",
   "GET /v1/tenants/{id}/log/vkey": "any",

@@ -62,7 +62,8 @@ function eventOf({ mark }: TenantOfTest, { action, actor, outcome, request_id, i
     service_id,
     context: { request_id, ip },
     metadata: { mark },
-    changes: { before: mark, after: null },
+    changes: { before: { mark }, after: null },
+    related: [{ type: mark, id: "1" }],
   };
 }
 
@@ -79,6 +80,9 @@ const PATHS: readonly ((of: TenantOfTest, like: Shared, n: number) => string)[] 
   ({ slug }) => `/v1/logs?tenant_id=${slug}`,
   ({ heads }, _, n) => `/v1/logs/${heads[n % heads.length]?.id ?? "none"}`,
   ({ heads }, _, n) => `/v1/logs/${heads[n % heads.length]?.id ?? "none"}/receipt`,
+  (_, { action }) => `/v1/logs/stats?by=resource_type&interval=day&action=${action}`,
+  ({ slug }) => `/v1/logs/stats?by=resource_type&log=${slug}`,
+  ({ id }) => `/v1/logs/history?resource=order:o-17&field=mark&tenant_id=${id}`,
   () => "/v1/logs/export?format=evidence",
   () => "/v1/logs/export?format=csv",
   ({ slug }) => `/v1/logs/export?format=ndjson&log=${slug}`,

@@ -4,6 +4,8 @@
  */
 import type { Leaf } from "@tallystick/core/leaf";
 import type pg from "pg";
+import { newestMinute } from "../stats/rollup-rows.ts";
+import { RollupTally } from "../stats/rollup-tally.ts";
 import { insertSegments, openedSegments, readLeaves, type SegmentLog } from "./segment-rows.ts";
 import type { SegmentTexts } from "./segment-text.ts";
 import { SEGMENT_ENTRIES } from "./text-terms.ts";
@@ -12,11 +14,13 @@ import { SEGMENT_ENTRIES } from "./text-terms.ts";
 export interface Tally {
   /** Told of every entry whose leaf can be read, in the log's order. */
   add(leaf: Leaf): void;
-  /** Called once, behind the last entry; what it writes is committed with the segments, or not at all. */
-  write(client: pg.ClientBase): Promise<void>;
+  /** Called once, with the positions that were read, [from, to); what it writes is committed with the segments, or not at all. */
+  write(client: pg.ClientBase, range: { readonly from: number; readonly to: number }): Promise<void>;
 }
 
 export type StartTally = (log: SegmentLog) => Tally;
+
+const startRollup: StartTally = (log) => new RollupTally(log);
 
 /** Segments of a statement, and of a transaction: 16,384 entries. */
 const SEGMENTS_AT_ONCE = 4;
@@ -30,6 +34,7 @@ export interface RunOptions {
   /** What begins a transaction of the writing role. */
   readonly begin: string;
   readonly texts: SegmentTexts;
+  /** Roll-ups unless given. */
   readonly startTally?: StartTally | undefined;
 }
 
@@ -41,17 +46,44 @@ export async function indexRun(client: pg.ClientBase, log: SegmentLog, options: 
   return inTransaction(client, log, options.begin, async () => {
     const { size, segments } = await progressOf(client, log);
     const end = Math.min(Math.floor(size / SEGMENT_ENTRIES), segments + MAX_SEGMENTS);
-    const tally = options.startTally?.(log);
+    const rolledUp = Math.floor(((await newestMinute(client, log.logId))?.endSeq ?? 0) / SEGMENT_ENTRIES);
+    const startTally = options.startTally ?? startRollup;
+    // Both end at one place, unless somebody took the rows of one away to have them made again.
+    if (rolledUp < segments) return rollUpRun(client, log, startTally, rolledUp, segments);
+    const tally = rolledUp > segments ? undefined : startTally(log);
     let bytes = 0;
     let next = segments;
-    while (next < end && bytes < MAX_BYTES) {
-      const to = Math.min(end, next + SEGMENTS_AT_ONCE);
+    while (next < end && bytes < MAX_BYTES && (tally !== undefined || next < rolledUp)) {
+      const to = Math.min(end, next + SEGMENTS_AT_ONCE, tally === undefined ? rolledUp : end);
       bytes += await indexSegments(client, log, options.texts, tally, next, to);
       next = to;
     }
-    if (next > segments) await tally?.write(client);
+    if (next > segments) await tally?.write(client, { from: segments * SEGMENT_ENTRIES, to: next * SEGMENT_ENTRIES });
     return (next - segments) * SEGMENT_ENTRIES;
   });
+}
+
+/** Rolls up what is indexed already. */
+async function rollUpRun(
+  client: pg.ClientBase,
+  log: SegmentLog,
+  startTally: StartTally,
+  rolledUp: number,
+  segments: number,
+): Promise<number> {
+  const tally = startTally(log);
+  const end = Math.min(segments, rolledUp + MAX_SEGMENTS);
+  let bytes = 0;
+  let next = rolledUp;
+  while (next < end && bytes < MAX_BYTES) {
+    const to = Math.min(end, next + SEGMENTS_AT_ONCE);
+    bytes += await readLeaves(client, log, next, to, (leaf) => {
+      if (leaf !== undefined) tally.add(leaf);
+    });
+    next = to;
+  }
+  await tally.write(client, { from: rolledUp * SEGMENT_ENTRIES, to: next * SEGMENT_ENTRIES });
+  return (next - rolledUp) * SEGMENT_ENTRIES;
 }
 
 async function indexSegments(
