@@ -22,6 +22,10 @@ export interface ListKind {
   readonly name: string;
   /** Parameters of its `n`th example; each asks for other values where there are any. */
   readonly query: (n: number, log: LogFacts) => Readonly<Record<string, string>>;
+  /** Entries of the list that lie before the page; none for the first page. */
+  readonly depth?: number;
+  /** What 99 of 100 requests must be answered in, in ms; 10 unless said otherwise. */
+  readonly goalMs?: number;
 }
 
 export interface LogFacts {
@@ -31,6 +35,7 @@ export interface LogFacts {
   readonly to: string;
 }
 
+const TEXT_GOAL_MS = 100;
 const ACTIONS = ["document.view", "report.export", "permission.grant", "user.login"];
 
 export const LISTS: readonly ListKind[] = [
@@ -59,5 +64,29 @@ export const LISTS: readonly ListKind[] = [
   {
     name: "time range + actor_id (2 %)",
     query: (n, { from, to }) => ({ from, to, actor_id: frequentActor(n % FREQUENT_ACTORS) }),
+  },
+  { name: "deep page, no filter", query: () => ({}), depth: 50_000 },
+  {
+    name: "deep page, actor_id (2 %)",
+    query: (n) => ({ actor_id: frequentActor(n % FREQUENT_ACTORS) }),
+    depth: 1_000,
+  },
+  { name: "action:*.rev* (1 %)", query: () => ({ q: "action:*.rev*" }) },
+  { name: "ip range /28 (1.6 %)", query: (n) => ({ q: `ip:${address((n * 16) % ADDRESSES)}/28` }) },
+  {
+    name: "metadata.duration_ms (0.05 %)",
+    query: (n) => ({ q: `metadata.duration_ms:${100 + n}` }),
+    goalMs: TEXT_GOAL_MS,
+  },
+  { name: "phrase, in every entry", query: () => ({ q: '"quarterly figures"' }), goalMs: TEXT_GOAL_MS },
+  {
+    name: "phrase in an e-mail address (120 in all)",
+    query: (n) => ({ q: `"${rareActor(n % RARE_ACTORS).replace("_", " ")} customer"` }),
+    goalMs: TEXT_GOAL_MS,
+  },
+  {
+    name: "phrase + actor_id (2 %)",
+    query: (n) => ({ q: `"draft for the board"`, actor_id: frequentActor(n % FREQUENT_ACTORS) }),
+    goalMs: TEXT_GOAL_MS,
   },
 ];
