@@ -6,6 +6,7 @@ import { access } from "./access.ts";
 import type { Bench } from "./bench.ts";
 import { bulk } from "./bulk.ts";
 import { stopAllPrograms } from "./child.ts";
+import { exports } from "./exports.ts";
 import { index } from "./index.ts";
 import { keys } from "./keys.ts";
 import { large } from "./large.ts";
@@ -34,6 +35,7 @@ const BENCHMARKS: Readonly<Record<string, (bench: Bench) => Promise<Result[]>>> 
   access,
   slow,
   index,
+  export: exports,
   large,
 };
 /** What runs when nothing is named: all but the one that takes an hour. */

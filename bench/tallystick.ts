@@ -4,7 +4,7 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, mkdtemp, readFile, rm, watch } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, watch, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
@@ -24,6 +24,10 @@ export interface Tallystick {
   readonly databaseUrl: string;
   /** Entries in the default tenant's log, by its head, without those that the server makes itself. */
   size(): Promise<number>;
+  /** The server's process, without its PostgreSQL. */
+  readonly pid: number;
+  /** Stops it, and starts another on the same data, with a memory that nothing was done in yet. This one is not to be used then. */
+  restart(): Promise<Tallystick>;
   /** A job for the load generator, on this server. */
   job(connections: number, send: LoadJob["send"]): LoadJob;
   /** Stops server and PostgreSQL, and removes the data. */
@@ -31,19 +35,22 @@ export interface Tallystick {
 }
 
 /** @param profileDir where the server's CPU profile is written when it ends. @param settings beside the defaults. @param nodeOptions further ones. */
-export async function startTallystick({
-  profileDir,
-  settings = {},
-  nodeOptions = [],
-}: {
-  profileDir?: string | undefined;
-  settings?: Readonly<Record<string, string>>;
-  nodeOptions?: readonly string[];
-} = {}): Promise<Tallystick> {
+export async function startTallystick(options: TallystickOptions = {}): Promise<Tallystick> {
   const place = await mkdtemp(join(tmpdir(), "tallystick-bench-"));
   await chmod(place, 0o711); // run by root, PostgreSQL has a user of its own, who has to pass through
+  await mkdir(join(place, "data"), { mode: 0o711 });
+  return startIn(place, options);
+}
+
+interface TallystickOptions {
+  readonly profileDir?: string | undefined;
+  readonly settings?: Readonly<Record<string, string>>;
+  readonly nodeOptions?: readonly string[];
+}
+
+async function startIn(place: string, options: TallystickOptions): Promise<Tallystick> {
+  const { profileDir, settings = {}, nodeOptions = [] } = options;
   const dataDir = join(place, "data");
-  await mkdir(dataDir, { mode: 0o711 });
   const server = startProgram(PROGRAM, {
     args: ["serve"],
     nodeOptions: [...nodeOptions, ...(profileDir === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`])],
@@ -73,6 +80,13 @@ export async function startTallystick({
       headers,
       databaseUrl: database_url,
       size: () => logSize(database_url),
+      pid: server.pid!,
+      restart: async () => {
+        stopping = true;
+        await stopProgram(server);
+        await forgetUrl(dataDir);
+        return startIn(place, options);
+      },
       job: (connections, send) => ({ url, headers, connections, send }),
       stop: async () => {
         stopping = true;
@@ -111,6 +125,13 @@ async function credentialsOf(
     controller.abort();
     await Promise.allSettled([ended, listening]);
   }
+}
+
+/** So that the next server is known to listen by the URL that it adds. */
+async function forgetUrl(dataDir: string): Promise<void> {
+  const path = join(dataDir, CREDENTIALS);
+  const { url: _, ...others } = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>;
+  await writeFile(path, JSON.stringify(others));
 }
 
 async function logSize(databaseUrl: string): Promise<number> {

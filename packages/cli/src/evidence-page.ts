@@ -74,7 +74,7 @@ export class PageEvidence {
   }
 
   /** @throws {SyntaxError} where there is no evidence in it. */
-  async *read(page: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  async *read(page: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
     let state: "before" | "inside" | "after" = "before";
     let kept = Buffer.alloc(0);
     for await (const chunk of page) {

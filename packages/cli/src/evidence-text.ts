@@ -1,6 +1,7 @@
 /** What came of the check of a file, as lines for people. */
 import type { EvidenceReport } from "@tallystick/core/evidence-report";
 import { type AttackAnswer, evidenceWords } from "@tallystick/core/evidence-words";
+import type { ExportReport } from "@tallystick/core/export-verify";
 import { ownCommand } from "./shell.ts";
 import { visible } from "./table.ts";
 import type { ReceiptReport } from "./verify-receipt.ts";
@@ -72,4 +73,28 @@ export function receiptLines(file: string, report: ReceiptReport): string[] {
     "",
     `${verdict === "tampered" ? "TAMPERING FOUND: " : verdict === "unchecked" ? "Could not be checked: " : "All good: "}${visible(detail)}.`,
   ];
+}
+
+/** Of CSV and NDJSON: whether all of it is there. What is said of it is no proof, and says so. */
+export function exportLines(file: string, report: ExportReport): string[] {
+  const { state, verdict, rows, detail, manifest, checkpoint, signed } = report;
+  const lines = [
+    `${VERDICTS[verdict]}  ${file}  ${manifest === undefined ? "" : `${visible(manifest.log)}  `}${rows} ${rows === 1 ? "entry" : "entries"}`,
+  ];
+  if (manifest !== undefined && checkpoint !== undefined) {
+    const { from, to, filter, createdAt } = manifest;
+    const by = signed === undefined ? "" : signed ? ", signed by the key that was given" : ", not signed by that key";
+    lines.push(
+      `      out of positions [${from}, ${to}), exported at ${visible(createdAt)} for ${visible(JSON.stringify(filter))}`,
+      `      taken at the checkpoint of size ${checkpoint.size}, root ${checkpoint.root}${by}`,
+    );
+  }
+  const words = { complete: "Complete", changed: "CHANGED OR DAMAGED", broken: "NOT COMPLETE", unknown: "Not checked" };
+  lines.push("", `${words[state]}: ${visible(detail)}.`);
+  if (state === "complete") {
+    lines.push(
+      "A manifest is no proof: whoever changes a file can write another. Evidence is proof (--format evidence).",
+    );
+  } else lines.push("Next: export it again.");
+  return lines;
 }

@@ -12,6 +12,7 @@ import { exportCommand } from "./commands/export.ts";
 import { keysCommand } from "./commands/keys.ts";
 import { logCommand } from "./commands/log.ts";
 import { migrateCommand } from "./commands/migrate.ts";
+import { searchCommand } from "./commands/search.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { sqlCommand } from "./commands/sql.ts";
 import { tenantsCommand } from "./commands/tenants.ts";
@@ -36,6 +37,7 @@ const program = new Command("tallystick")
   .addCommand(workerCommand())
   .addCommand(migrateCommand())
   .addCommand(verifyCommand())
+  .addCommand(searchCommand())
   .addCommand(exportCommand())
   .addCommand(demoCommand())
   .addCommand(sqlCommand())

@@ -1,15 +1,18 @@
 /**
- * `tallystick verify FILE`: evidence, pages with evidence, and receipts, checked with nothing but the file.
+ * `tallystick verify FILE`: evidence, pages with evidence, receipts and exports, checked with nothing but the file.
  */
 import { createReadStream } from "node:fs";
 import type { EvidenceTrust } from "@tallystick/core/evidence-checkpoint";
 import type { EvidenceReport } from "@tallystick/core/evidence-report";
 import { EvidenceVerifier } from "@tallystick/core/evidence-verify";
+import { type ExportType, NDJSON_MANIFEST_MARK } from "@tallystick/core/export-file";
+import { type ExportReport, ExportVerifier } from "@tallystick/core/export-verify";
 import { NoteError } from "@tallystick/core/note";
 import { parseCosignerKey, parseVerifierKey } from "@tallystick/core/verifier-key";
 import { CliError } from "./errors.ts";
 import { PageEvidence, readPageFrame } from "./evidence-page.ts";
-import { evidenceLines, receiptLines } from "./evidence-text.ts";
+import { evidenceLines, exportLines, receiptLines } from "./evidence-text.ts";
+import { unzipped } from "./gunzip.ts";
 import { print, printJson } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import { EXIT, EXIT_CODES } from "./verify-exit.ts";
@@ -29,7 +32,8 @@ export type FileReport =
       /** Whether the page around the evidence is the one that this version makes. */
       readonly ownPage: boolean;
     } & EvidenceReport)
-  | ({ readonly file: string; readonly kind: "receipt" } & ReceiptReport);
+  | ({ readonly file: string; readonly kind: "receipt" } & ReceiptReport)
+  | ({ readonly file: string; readonly kind: "export" } & ExportReport);
 
 const RECEIPT = "c2sp.org/tlog-proof@";
 /** More than any receipt has: one that is larger is none. */
@@ -84,7 +88,13 @@ export async function verifyFiles(files: readonly string[], trust: FileTrust, js
 
 /** Where everything fits by a key that only the file names: whoever made up a log has made up a key as well. */
 function withoutTrust(report: FileReport): FileReport {
-  if (report.kind === "receipt" || report.verdict !== "good" || report.key?.source !== "file") return report;
+  if (
+    report.kind === "receipt" ||
+    report.kind === "export" ||
+    report.verdict !== "good" ||
+    report.key?.source !== "file"
+  )
+    return report;
   const detail = "could not check whose key it is: it comes from the file itself";
   return { ...report, verdict: "unchecked", obstacles: [...report.obstacles, { code: "whose_key", detail }] };
 }
@@ -92,6 +102,7 @@ function withoutTrust(report: FileReport): FileReport {
 /** `verdict`: what it comes to, with whose key it is taken into account. */
 function linesOf(report: FileReport, verdict: FileReport["verdict"]): string[] {
   if (report.kind === "receipt") return receiptLines(report.file, report);
+  if (report.kind === "export") return exportLines(report.file, report);
   const lines = evidenceLines(report.file, report, verdict);
   if (report.kind === "page" && !report.ownPage) {
     lines.push(
@@ -106,12 +117,15 @@ function linesOf(report: FileReport, verdict: FileReport["verdict"]): string[] {
 /** Checks one file, whatever it is. @throws {CliError} where it cannot be read. */
 async function verifyFile(file: string, trust: EvidenceTrust): Promise<FileReport> {
   const stream = createReadStream(file);
-  const chunks = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  const chunks = unzipped(stream);
   try {
-    const first = (await chunks.next()) as IteratorResult<Buffer, undefined>;
-    const whole = prepended(first.value, chunks);
-    const start = (first.value ?? Buffer.alloc(0)).subarray(0, 64).toString("latin1").trimStart();
+    const first = await chunks.next();
+    const head = first.done ? undefined : Buffer.from(first.value);
+    const whole = prepended(head, chunks);
+    const start = (head ?? Buffer.alloc(0)).subarray(0, 64).toString("latin1").trimStart();
     if (start.startsWith(RECEIPT)) return { file, kind: "receipt", ...checkReceipt(await textOf(whole), trust) };
+    const type = exportTypeOf(start);
+    if (type !== undefined) return { file, kind: "export", ...(await checkExport(whole, type, trust)) };
     if (!start.startsWith("<")) return { file, kind: "evidence", ...(await checkEvidence(whole, trust)) };
     const page = new PageEvidence(await readPageFrame());
     const report = await checkEvidence(page.read(whole), trust);
@@ -127,13 +141,37 @@ async function verifyFile(file: string, trust: EvidenceTrust): Promise<FileRepor
   }
 }
 
-async function* prepended(first: Buffer | undefined, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
+/** What a file begins with that is an export; undefined of one that is something else. */
+function exportTypeOf(start: string): ExportType | undefined {
+  if (start.startsWith('{"id":') || start.startsWith(NDJSON_MANIFEST_MARK)) return "ndjson";
+  return start === "" || start.startsWith("{") || start.startsWith("<") ? undefined : "csv";
+}
+
+async function checkExport(
+  chunks: AsyncIterable<Uint8Array>,
+  type: ExportType,
+  { logKey }: EvidenceTrust,
+): Promise<ExportReport> {
+  const verifier = new ExportVerifier(type, logKey);
+  const progress = progressLine();
+  try {
+    for await (const chunk of chunks) {
+      verifier.write(chunk);
+      progress.say(() => `${verifier.rows} entries`);
+    }
+  } finally {
+    progress.clear();
+  }
+  return verifier.report();
+}
+
+async function* prepended(first: Buffer | undefined, rest: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
   if (first === undefined) return;
   yield first;
   for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
 }
 
-async function checkEvidence(chunks: AsyncIterable<Buffer>, trust: EvidenceTrust): Promise<EvidenceReport> {
+async function checkEvidence(chunks: AsyncIterable<Uint8Array>, trust: EvidenceTrust): Promise<EvidenceReport> {
   const verifier = new EvidenceVerifier(trust);
   const progress = progressLine();
   try {
@@ -147,8 +185,8 @@ async function checkEvidence(chunks: AsyncIterable<Buffer>, trust: EvidenceTrust
   return verifier.report();
 }
 
-async function textOf(chunks: AsyncIterable<Buffer>): Promise<string> {
-  const parts: Buffer[] = [];
+async function textOf(chunks: AsyncIterable<Uint8Array>): Promise<string> {
+  const parts: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of chunks) {
     size += chunk.length;

@@ -128,7 +128,7 @@ describe("export", () => {
       const failed = await exportTo("failed.ndjson", ...args);
       expect(failed).toMatchObject({ code: 1, stdout: "" });
     }
-    expect((await run(["export", "-o", "x"], settings, cwd)).stderr).toContain("say --evidence");
+    expect((await run(["export", "-o", "x"], settings, cwd)).stderr).toContain("--format csv, ndjson, evidence");
     expect((await readdir(cwd)).filter((name) => name.includes("failed"))).toEqual([]);
   });
 });

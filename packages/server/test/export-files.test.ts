@@ -1,9 +1,10 @@
 /** Exports as CSV and NDJSON over HTTP, read back by other people's programs. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { request } from "node:http";
+import { readFile } from "node:fs/promises";
+import { type IncomingMessage, request } from "node:http";
 import { text } from "node:stream/consumers";
-import { gunzipSync } from "node:zlib";
+import { constants, gunzipSync } from "node:zlib";
 import type { ExportManifest, ExportType } from "@tallystick/core/export-file";
 import { type ExportReport, ExportVerifier } from "@tallystick/core/export-verify";
 import fc from "fast-check";
@@ -11,14 +12,15 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DEFAULT_COLUMNS } from "../src/export/columns.ts";
 import type { Api, Problem } from "../src/testing/api.ts";
 import { TestDatabase } from "../src/testing/log.ts";
-import { databaseSettings, startTestServer, stopTestServers, type TestServer } from "../src/testing/server.ts";
+import { databaseSettings, startTestServer, stopTestServers, type TestServer, until } from "../src/testing/server.ts";
 
 let database: TestDatabase;
 let server: TestServer;
 
 beforeAll(async () => {
   database = await TestDatabase.create();
-  server = await startTestServer(databaseSettings(database));
+  // What the indexer reads would be taken for what exports read.
+  server = await startTestServer({ ...databaseSettings(database), INDEX_WORKER: "false" });
 });
 afterAll(async () => {
   await stopTestServers();
@@ -381,10 +383,97 @@ describe("an export", () => {
   });
 });
 
+describe("an export over a slow or broken connection", () => {
+  let slow: Api;
+  beforeAll(async () => {
+    // 64 MB and more.
+    const { api } = await newTenant();
+    const large = { ...event(0), metadata: { text: "x".repeat(8_000) } };
+    for (let i = 0; i < 8; i++) await api.recordAll(Array.from({ length: 1_000 }, () => large));
+    slow = api;
+  });
+
+  // By what Linux counts.
+  test.runIf(process.platform === "linux")(
+    "is read from the database no faster than by its reader, who stalls, and is whole when that one reads on",
+    async () => {
+      for (const query of ["format=ndjson", "format=csv&columns=metadata,seq"]) {
+        const before = await readBytes(server);
+        const { incoming, text } = await asked(slow, query);
+        await until(async () => (await idle()) && incoming.readableLength > 0);
+        // Up to 36 MiB are on their way, in the system's buffers; what was not read is not in the server's memory.
+        expect((await readBytes(server)) - before).toBeLessThan(48 * 2 ** 20);
+        const bytes = await text();
+        expect((await readBytes(server)) - before).toBeGreaterThan(64 * 2 ** 20);
+        expect(check(query.includes("csv") ? "csv" : "ndjson", bytes).state).toBe("complete");
+      }
+    },
+  );
+
+  test("is given up when its reader goes away, also while nothing is found", async () => {
+    const { incoming } = await asked(slow, "format=ndjson");
+    incoming.destroy();
+    await until(() => idle(), { what: "the search ends" });
+    // Text is looked for in each entry: over so many that takes a while.
+    const outgoing = request(`${slow.url}/v1/logs/export?format=csv&q=nowhere`, { headers: slow.headers }).end();
+    const [response] = (await once(outgoing, "response")) as [IncomingMessage];
+    response.destroy();
+    await until(() => idle(), { what: "the search ends" });
+    expect(server.said).not.toContain("an export was cut off");
+  });
+
+  test.each(["csv", "ndjson"] as const)(
+    "that fails in the middle is cut off, and has no manifest: %s",
+    async (type) => {
+      for (const gzip of ["", "&gzip=true"]) {
+        const { incoming, text } = await asked(slow, `format=${type}${gzip}`);
+        await database.superuser.query("revoke select on tallystick.entries from tallystick_reader");
+        const bytes = await text();
+        await database.superuser.query("grant select on tallystick.entries to tallystick_reader");
+        expect(incoming.complete).toBe(false);
+        const file = gzip === "" ? bytes : gunzipSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH });
+        expect(check(type, file)).toMatchObject({ state: "broken" });
+        await until(() => server.said.includes("an export was cut off"));
+      }
+    },
+  );
+});
+
+/** An export whose answer has begun and is not read; `text` reads what there is. */
+async function asked(api: Api, query: string) {
+  const outgoing = request(`${api.url}/v1/logs/export?${query}`, { headers: api.headers }).end();
+  const [incoming] = (await once(outgoing, "response")) as [IncomingMessage];
+  expect(incoming.statusCode).toBe(200);
+  const text = async () => {
+    const parts: Buffer[] = [];
+    incoming.on("data", (part: Buffer) => parts.push(part));
+    incoming.on("error", () => {}); // told by `complete`
+    await new Promise<void>((resolve) => (incoming.closed ? resolve() : incoming.once("close", resolve)));
+    return Buffer.concat(parts);
+  };
+  return { incoming, text };
+}
+
+/** Whether none of the server's readers is at work, nor has been a moment ago: between two pages they rest as well. */
+async function idle(): Promise<boolean> {
+  const { rows } = await database.superuser.query<{ busy: number }>(
+    `select count(*)::int as busy from pg_stat_activity
+     where datname = current_database() and application_name = 'tallystick reader' 
+       and (state <> 'idle' or state_change > clock_timestamp() - interval '300 ms')`,
+  );
+  return rows[0]!.busy === 0;
+}
+
+/** What the server has read since it was started, from its database above all. */
+async function readBytes({ pid }: TestServer): Promise<number> {
+  const io = await readFile(`/proc/${pid}/io`, "utf8");
+  return Number(/^rchar: (\d+)$/m.exec(io)![1]);
+}
+
 /** The bytes of an export as they come over the wire. */
 async function fetched(api: Api, query: string, headers: Readonly<Record<string, string>>) {
   const outgoing = request(`${api.url}/v1/logs/export?${query}`, { headers: { ...api.headers, ...headers } }).end();
-  const [incoming] = (await once(outgoing, "response")) as [import("node:http").IncomingMessage];
+  const [incoming] = (await once(outgoing, "response")) as [IncomingMessage];
   const parts: Buffer[] = [];
   for await (const part of incoming) parts.push(part as Buffer);
   expect(incoming.statusCode).toBe(200);

@@ -1,41 +1,35 @@
 /**
- * `tallystick export`: entries and their proofs in one file.
+ * `tallystick export`: entries in one file, to work with or with their proofs.
  */
-import { randomBytes } from "node:crypto";
-import { existsSync, rmSync } from "node:fs";
-import { type FileHandle, link, open, rename, rm } from "node:fs/promises";
-import { constants } from "node:os";
-import type { EvidenceObstacle, EvidenceReport } from "@tallystick/core/evidence-report";
-import { EvidenceVerifier } from "@tallystick/core/evidence-verify";
 import { loadConfig } from "@tallystick/server/config";
-import { filterParameters } from "@tallystick/server/http/schemas/entries";
-import { Command } from "commander";
-import { openApi, SERVER_HELP, type ServerOptions, withServerOptions } from "../api.ts";
+import { EXPORT_FORMATS } from "@tallystick/server/http/schemas/export";
+import { Command, Option } from "commander";
+import { type Api, openApi, SERVER_HELP, type ServerOptions, withServerOptions } from "../api.ts";
 import { CliError } from "../errors.ts";
-import { type PageFrame, pageOf, readPageFrame } from "../evidence-page.ts";
-import { note, print, printJson } from "../output.ts";
-import { progressLine } from "../progress.ts";
-import { ownCommand, shellWord } from "../shell.ts";
-import { visible } from "../table.ts";
-import { EXIT_CODES } from "../verify-exit.ts";
-import { problemLines } from "../verify-text.ts";
+import { readPageFrame } from "../evidence-page.ts";
+import { evidenceSummary, writeEvidence } from "../export-evidence.ts";
+import { rowsSummary, writeRows } from "../export-rows.ts";
+import { camelCase, filterParametersOf, type GivenOptions, optionOf, withFilterOptions } from "../filter-options.ts";
+import { print, printJson } from "../output.ts";
+import { EXIT, EXIT_CODES } from "../verify-exit.ts";
+import { requireFree, writeFile } from "../written-file.ts";
 
 /** Further parameters of the export; the filters are those of the API. */
-const POSITIONS: Readonly<Record<string, string>> = {
+const FURTHER: Readonly<Record<string, string>> = {
   from_seq: "from this position on",
   to_seq: "before this position",
-  cosigned: "prove by the newest kept checkpoint with at least so many cosignatures",
-  tree_size: "prove by the kept checkpoint of this size; else by a new one",
+  cosigned: "up to the newest kept checkpoint with at least so many cosignatures",
+  tree_size: "up to the kept checkpoint of this size; else to a new one",
   log: "an earlier log of the tenant, by slug",
+  columns: "of csv: names with commas between them, metadata.<key> and the like among them",
 };
 
-/** Of a file with one of these not every byte was read. Any other is kept: of a log that was tampered with it is the evidence. */
-const BROKEN: readonly EvidenceObstacle["code"][] = ["malformed", "incomplete", "newer"];
-
 interface Options extends ServerOptions {
+  readonly format?: (typeof EXPORT_FORMATS)[number];
   readonly evidence?: true;
   readonly out: string;
   readonly html?: true;
+  readonly gzip?: true;
   readonly force?: true;
   readonly json?: true;
 }
@@ -43,179 +37,90 @@ interface Options extends ServerOptions {
 export function exportCommand(): Command {
   const command = withServerOptions(
     new Command("export")
-      .description("write entries and all that proves them into one file, which needs no server to be checked")
-      .option("--evidence", "in the format of evidence, the only one yet")
+      .description("write entries into one file: to work with (csv, ndjson), or with all that proves them (evidence)")
+      .addOption(new Option("--format <format>", "what the file is to be").choices([...EXPORT_FORMATS]))
+      .option("--evidence", "the same as --format evidence")
       .requiredOption("-o, --out <file>", "where it goes")
-      .option("--html", "as one page that checks and shows itself in any browser, offline")
+      .option("--gzip", "compressed")
+      .option("--html", "of evidence: as one page that checks and shows itself in any browser, offline")
       .option("--force", "write over a file that is there")
       .option("--json", "print the summary as JSON")
       .option("--api-key <key>", "a key with scope export; default: API_KEY, else credentials.json")
       .option("--tenant <tenant>", "id or slug; default: the credential's own"),
   );
-  for (const [name, facts] of Object.entries(filterParameters)) {
-    command.option(`${optionOf(name)} <value>`, "description" in facts ? facts.description : "");
-  }
-  for (const [name, description] of Object.entries(POSITIONS)) {
+  withFilterOptions(command);
+  for (const [name, description] of Object.entries(FURTHER)) {
     command.option(`${optionOf(name)} <value>`, description);
   }
   return command
     .addHelpText(
       "after",
       `
-With nothing but --from, --to, --from-seq and --to-seq the file has every entry of a range and proves that none is missing; with
-any other filter each entry is proved by itself.
+Entries up to the checkpoint that is taken when the export begins, oldest first. CSV and NDJSON end in a manifest, by which
+tallystick verify tells a file that is complete from one that is not; they prove nothing. Evidence does: with nothing but --from,
+--to, --from-seq and --to-seq it has every entry of a range and proves that none is missing; with any other filter each entry is
+proved by itself.
 ${SERVER_HELP}
 
 Examples:
-  $ tallystick export --evidence -o all.evidence.ndjson
-  $ tallystick export --evidence --from 2026-03-01 --to 2026-03-31 --html -o march.html
-  $ tallystick export --evidence --actor-id u-17 -o u-17.evidence.ndjson
-  $ tallystick verify march.html --key "$(cat acme.vkey)"`,
+  $ tallystick export --format csv -o march.csv --from 2026-03-01 --to 2026-03-31
+  $ tallystick export --format csv --columns recorded_at,actor_id,metadata.plan -o plans.csv 'action:plan.* -actor:robot'
+  $ tallystick export --format ndjson --gzip -o all.ndjson.gz
+  $ tallystick export --format evidence --actor-id u-17 -o u-17.evidence.ndjson
+  $ tallystick verify march.csv`,
     )
-    .action(async (options: Options) => {
-      process.exitCode = await runExport(options);
+    .action(async (words: readonly string[], options: Options) => {
+      process.exitCode = await runExport(words, options);
     });
 }
 
-function optionOf(parameter: string): string {
-  return `--${parameter.replaceAll("_", "-")}`;
+/** 0; of evidence 1 where what was written shows tampering, 2 where not all of it could be checked. */
+async function runExport(words: readonly string[], options: Options): Promise<number> {
+  const { out, html, gzip, force = false } = options;
+  const format = formatOf(options);
+  if (format !== "evidence" && html)
+    throw new CliError("--html is for evidence: leave it out, or say --format evidence");
+  if (format === "evidence" && gzip) throw new CliError("--gzip is for csv and ndjson: leave it out");
+  requireFree(out, force);
+  const api = await openApi(loadConfig(), options, "api-key");
+  const parameters = new URLSearchParams([["format", format], ...parametersOf(words, options)]);
+  if (format === "evidence") return exportEvidence(api, parameters, options);
+  const chunks = await download(api, parameters);
+  const { report, bytes } = await writeFile(out, force, (file) => writeRows(file, chunks, format));
+  if (options.json) printJson({ file: out, bytes, ...report });
+  else for (const line of rowsSummary(out, bytes, report)) print(line);
+  return EXIT.good;
 }
 
-/** 0; 1 where what was written shows tampering; 2 where not all of it could be checked. */
-async function runExport(options: Options): Promise<number> {
-  const { out, html, force, json } = options;
-  if (!options.evidence) throw new CliError("say --evidence: CSV and NDJSON are not there yet");
-  if (!force && existsSync(out)) throw thereAlready(out);
-  const api = await openApi(loadConfig(), options, "api-key");
+async function exportEvidence(api: Api, parameters: URLSearchParams, options: Options): Promise<number> {
+  const { out, html, force = false, json } = options;
   const frame = html ? await readPageFrame() : undefined;
-  const chunks = await api.download(`/v1/logs/export?${parametersOf(options)}`);
-  const { report, bytes } = await writeFile(out, force === true, (file) => writeEvidence(file, chunks, frame));
+  const chunks = await download(api, parameters);
+  const { report, bytes } = await writeFile(out, force, (file) => writeEvidence(file, chunks, frame));
   if (json) printJson({ file: out, bytes, html: html === true, ...report });
-  else for (const line of summaryLines(out, bytes, report)) print(line);
+  else for (const line of evidenceSummary(out, bytes, report)) print(line);
   return EXIT_CODES[report.verdict];
 }
 
-function parametersOf(options: Options): URLSearchParams {
-  const given = options as unknown as Readonly<Record<string, string | undefined>>;
-  const parameters = new URLSearchParams({ format: "evidence" });
-  for (const name of [...Object.keys(filterParameters), ...Object.keys(POSITIONS)]) {
-    const value = given[name.replace(/_[a-z]/g, (letter) => letter[1]!.toUpperCase())];
-    if (value !== undefined) parameters.set(name, value);
-  }
-  return parameters;
+function download(api: Api, parameters: URLSearchParams): Promise<AsyncIterable<Uint8Array>> {
+  return api.download(`/v1/logs/export?${parameters}`);
 }
 
-const INTERRUPTS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-
-/**
- * Writes under another name, and gives it its own when all is there: no reader takes a part for the whole.
- * @throws {CliError} where there is a file of that name which is not to be written over.
- */
-async function writeFile<Result>(
-  path: string,
-  force: boolean,
-  write: (file: FileHandle) => Promise<Result>,
-): Promise<Result> {
-  const partial = `${path}.${randomBytes(4).toString("hex")}.partial`;
-  const interrupted = (signal: NodeJS.Signals) => {
-    rmSync(partial, { force: true });
-    process.exit(128 + constants.signals[signal]);
-  };
-  // Before the file is made: it is there before `open` comes back.
-  for (const signal of INTERRUPTS) process.once(signal, interrupted);
-  try {
-    const file = await open(partial, "wx");
-    let result: Result;
-    try {
-      result = await write(file);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    if (force) await rename(partial, path);
-    else await claim(partial, path);
-    return result;
-  } finally {
-    for (const signal of INTERRUPTS) process.off(signal, interrupted);
-    await rm(partial, { force: true });
+function formatOf({ format, evidence }: Options): (typeof EXPORT_FORMATS)[number] {
+  if (evidence && format !== undefined && format !== "evidence") {
+    throw new CliError(`--evidence and --format ${format} are two formats: say one`);
   }
+  const asked = evidence ? "evidence" : format;
+  if (asked === undefined) throw new CliError(`say what the file is to be: --format ${EXPORT_FORMATS.join(", ")}`);
+  return asked;
 }
 
-/** Unlike a rename, a link does not write over what somebody has put there meanwhile. */
-async function claim(partial: string, path: string): Promise<void> {
-  try {
-    await link(partial, path);
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === "EEXIST") throw thereAlready(path, cause);
-    if (code !== "EPERM" && code !== "ENOTSUP" && code !== "ENOSYS") throw cause;
-    await rename(partial, path); // a file system without links
-  }
-}
-
-function thereAlready(path: string, cause?: unknown): CliError {
-  return new CliError(`there is a file ${path} already: choose another name, or say --force`, { cause });
-}
-
-/** Writes what arrives, and checks it on the way: a part is not kept, and what it proves is known at once. */
-async function writeEvidence(
-  file: FileHandle,
-  chunks: AsyncIterable<Uint8Array>,
-  frame: PageFrame | undefined,
-): Promise<{ report: EvidenceReport; bytes: number }> {
-  const verifier = new EvidenceVerifier();
-  const progress = progressLine();
-  let bytes = 0;
-  const checked = (async function* () {
-    for await (const chunk of chunks) {
-      verifier.write(chunk);
-      yield chunk;
-      progress.say(() => `${verifier.entries} entries, ${(bytes / 1e6).toFixed(1)} MB`);
-    }
-  })();
-  try {
-    for await (const data of frame === undefined ? checked : pageOf(frame, checked)) {
-      await file.writeFile(data);
-      bytes += data.length;
-    }
-  } catch (cause) {
-    if (!(cause instanceof SyntaxError)) throw cause;
-    throw new CliError(`nothing was written: ${cause.message}`, { cause });
-  } finally {
-    progress.clear();
-  }
-  const report = verifier.report();
-  // Whatever else is wrong: behind what is not of the format anything may stand, and it would stand in the page.
-  const broken = report.obstacles.find(({ code }) => BROKEN.includes(code));
-  if (broken !== undefined) throw new CliError(`nothing was written: ${broken.detail}`);
-  return { report, bytes };
-}
-
-function summaryLines(file: string, bytes: number, report: EvidenceReport): string[] {
-  const { log, entries, erased, signatures, selection, checkpoint, complete, findings } = report;
-  const what = complete
-    ? `positions ${selection!.from} to ${selection!.to - 1}, none missing`
-    : selection?.kind === "filter"
-      ? "each proved by itself"
-      : "not proved";
-  const gone = erased === 0 ? "" : `, ${erased} erased ${erased === 1 ? "value" : "values"}`;
-  const signed = signatures.valid === 0 ? "" : `, ${signatures.valid} signed by their publishers`;
-  const lines = [
-    `${file}: ${entries} ${entries === 1 ? "entry" : "entries"} of ${visible(log)}, ${what}${gone}${signed} (${(bytes / 1e6).toFixed(1)} MB)`,
-    `proved by the checkpoint of size ${checkpoint?.size}, root ${checkpoint?.root}`,
-  ];
-  if (findings.length > 0) {
-    note("tallystick: the evidence shows that the log was TAMPERED WITH:");
-    for (const finding of findings.slice(0, 10)) {
-      note(`    log ${visible(log)}${finding.seq === null ? "" : `, seq ${finding.seq}`}`);
-      for (const line of problemLines(finding)) note(line);
-    }
-  }
-  for (const { detail } of report.obstacles) note(`tallystick: not checked: ${visible(detail)}`);
-  // Not by the key in the file: that is what is to be checked.
-  lines.push(
-    'check it anywhere, by the log\'s key from a source that you trust ("tallystick log vkey" asks the server):',
-    `  ${ownCommand(`verify ${shellWord(file)} --key "$(cat log.vkey)"`)}`,
-  );
-  return lines;
+function parametersOf(words: readonly string[], options: Options): [string, string][] {
+  const given = options as unknown as GivenOptions;
+  const further = Object.keys(FURTHER).flatMap((name): [string, string][] => {
+    const value = given[camelCase(name)];
+    return typeof value === "string" ? [[name, value]] : [];
+  });
+  const gzip: [string, string][] = options.gzip ? [["gzip", "true"]] : [];
+  return [...filterParametersOf(words, given), ...further, ...gzip];
 }

@@ -41,7 +41,7 @@ export function verifyCommand(): Command {
     .description("check every entry, every service's chain and the tree, or a file of evidence; name what was changed")
     .argument(
       "[file...]",
-      "evidence, a page with evidence, or a receipt: checked alone, with no server and no database",
+      "evidence, a page with evidence, a receipt, or an export (CSV, NDJSON; .gz): checked alone, with no server and no database",
     )
     .option("--database <url>", "a database; default: that of the settings, or the server's own in DATA_DIR")
     .addOption(
@@ -62,7 +62,8 @@ export function verifyCommand(): Command {
       "after",
       `
 Exits with 0 where all is good, 1 where tampering was found, 2 where it could not be checked,
-which is so for a file without --key, too.
+which is so for evidence and receipts without --key, too. An export of CSV or NDJSON that is complete is 0,
+one that was changed or damaged 1, one without its manifest 2: that proves nothing, and only shows that all is there.
 
 Examples:
   $ tallystick verify

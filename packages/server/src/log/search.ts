@@ -59,33 +59,48 @@ export class LogSearch {
    */
   async *entries(log: LogIdentity, { filter, from, to, signal }: SearchRange): AsyncGenerator<readonly Entry[]> {
     let span = SPANS.first;
-    for (let start = from; start < to; ) {
+    const search = (start: number) => {
+      if (start >= to) return undefined;
+      const page = this.#page(log, filter, start, Math.min(start + span, to));
+      page.catch(() => {}); // told of by whoever waits for it
+      return page;
+    };
+    for (let next = search(from); next !== undefined; ) {
       signal?.throwIfAborted();
-      const before = Math.min(start + span, to);
-      const startedAt = performance.now();
-      const page = await this.#page(log, filter, start, before);
-      const tookMs = performance.now() - startedAt;
-      if (page === undefined) {
+      const { from: start, entries, end, tookMs } = await next;
+      if (end === undefined) {
         if (span === SPANS.least) throw new SearchTimeoutError();
         span = Math.max(SPANS.least, span >> 3);
+        next = search(start);
         continue;
       }
-      if (page.entries.length > 0) yield page.entries;
-      start = page.next === undefined ? before : page.next.seq + 1;
       if (tookMs > SLOW_MS) span = Math.max(SPANS.least, span >> 1);
       else if (tookMs < QUICK_MS) span = Math.min(SPANS.most, span << 1);
+      // The database looks for the next page while somebody works with this one.
+      next = search(end);
+      if (entries.length > 0) yield entries;
     }
   }
 
-  /** Undefined where it took too long. */
-  async #page(log: LogIdentity, filter: Filter, from: number, before: number) {
+  /** A page of [from, before), and the position that it goes to; without one where it took too long. */
+  async #page(log: LogIdentity, filter: Filter, from: number, before: number): Promise<Searched> {
+    const startedAt = performance.now();
+    const tookMs = () => performance.now() - startedAt;
     try {
       const after = { seq: from - 1 };
-      return await this.#reader.page(log, filter, { order: "asc", limit: BATCH, after, before });
+      const { entries, next } = await this.#reader.page(log, filter, { order: "asc", limit: BATCH, after, before });
+      return { from, entries, end: next === undefined ? before : next.seq + 1, tookMs: tookMs() };
     } catch (error) {
-      if (error instanceof SearchTimeoutError || (error as { code?: unknown }).code === QUERY_CANCELED)
-        return undefined;
+      const timedOut = error instanceof SearchTimeoutError || (error as { code?: unknown }).code === QUERY_CANCELED;
+      if (timedOut) return { from, entries: [], end: undefined, tookMs: tookMs() };
       throw error;
     }
   }
+}
+
+interface Searched {
+  readonly from: number;
+  readonly entries: readonly Entry[];
+  readonly end: number | undefined;
+  readonly tookMs: number;
 }
