@@ -5,6 +5,7 @@ import { type Filter, matcherOf } from "@tallystick/core/filter";
 import type { Leaf } from "@tallystick/core/leaf";
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
+import { knownActions } from "../search/known-actions.ts";
 import { findSegments, indexedSegments, positionsIn, type Range } from "../search/segment-search.ts";
 import { type TextClause, textClausesOf } from "../search/text-clauses.ts";
 import { SEGMENT_ENTRIES } from "../search/text-terms.ts";
@@ -196,11 +197,27 @@ async function rangeOf(
   return rows[0]!;
 }
 
+/** Actions that are asked for by a pattern are looked for as the actions that there are, as far as those are known. */
+async function find(search: Search, range: Range): Promise<void> {
+  const { client, logId, filter, desc, limit, found } = search;
+  const known = await knownActions(client, logId, filter);
+  if (known === undefined) return findIn(search, range);
+  const parts: [Filter | undefined, Range][] = [
+    [known.filter, { from: range.from, to: Math.min(range.to, known.upTo) }],
+    [filter, { from: Math.max(range.from, known.upTo), to: range.to }],
+  ];
+  for (const [asked, part] of desc ? parts.reverse() : parts) {
+    if (asked !== undefined && part.from < part.to && found.length < limit) {
+      await findIn({ ...search, filter: asked }, part);
+    }
+  }
+}
+
 /**
  * Text is looked for in segments, and entry by entry where the worker has not come yet. Where something is asked for that the index of
  * entries knows, and the text is too common to lead anywhere, every entry of that kind is looked at instead.
  */
-async function find(search: Search, range: Range): Promise<void> {
+async function findIn(search: Search, range: Range): Promise<void> {
   const { client, logId, filter, desc } = search;
   const clauses = textClausesOf(logId, filter);
   const candidates = candidatesOf(logId, filter);
