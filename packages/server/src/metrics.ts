@@ -4,6 +4,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { LimitName } from "./limits/rate-limits.ts";
 import type { IndexLag } from "./search/lag.ts";
+import type { Carrier } from "./stream/messages.ts";
 
 /** Services come from clients: those beyond this many are counted together, so that none of them fills our memory, or Prometheus'. */
 const MAX_SERVICES = 500;
@@ -16,6 +17,8 @@ export class Metrics {
   readonly #rejected: Counter<"reason">;
   readonly #limited: Counter<"limit">;
   readonly #verification: Histogram;
+  readonly #streams: Gauge<"carrier">;
+  readonly #lagging: Counter;
   readonly #services = new Set<string>();
 
   /** @param lag how far the index is behind; asked for with each look at the metrics. */
@@ -60,6 +63,17 @@ export class Metrics {
       buckets: [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1],
       registers,
     });
+    this.#streams = new Gauge({
+      name: "audit_streams",
+      help: "Streams of entries that are open, by carrier: sse, websocket",
+      labelNames: ["carrier"],
+      registers,
+    });
+    this.#lagging = new Counter({
+      name: "audit_stream_lagging_total",
+      help: "Times that the client of a stream was too slow, and got what followed from the log",
+      registers,
+    });
     collectDefaultMetrics({ register: this.#registry });
   }
 
@@ -78,6 +92,30 @@ export class Metrics {
   /** Counts a request that a limit has refused. */
   limited(limit: LimitName | "refused_credentials"): void {
     this.#limited.inc({ limit });
+  }
+
+  streamOpened(carrier: Carrier): void {
+    this.#streams.inc({ carrier });
+  }
+
+  streamClosed(carrier: Carrier): void {
+    this.#streams.dec({ carrier });
+  }
+
+  /** @param waiting bytes that wait for the clients of streams; asked for with each look at the metrics. */
+  countWaiting(waiting: () => number): void {
+    new Gauge({
+      name: "audit_stream_waiting_bytes",
+      help: "What waits in memory for the clients of streams to read it",
+      registers: [this.#registry],
+      collect() {
+        this.set(waiting());
+      },
+    });
+  }
+
+  streamLagging(): void {
+    this.#lagging.inc();
   }
 
   signatureVerified(seconds: number): void {

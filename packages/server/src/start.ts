@@ -48,6 +48,7 @@ import { IndexThread } from "./search/index-thread.ts";
 import { lagOf } from "./search/lag.ts";
 import { openSigning, type Signing } from "./signing/signing.ts";
 import { Growth } from "./stream/growth.ts";
+import { Streams } from "./stream/streams.ts";
 import { Watch } from "./watch/watch.ts";
 
 const DAY_MS = 86_400_000;
@@ -165,12 +166,15 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
       secrets: [adminToken, secret].filter((one) => one !== undefined),
       onError: (error, what) => logger.warn({ err: error }, `not recorded, or not yet: ${what}`),
     });
+    const metrics = new Metrics(lagOf(database));
+    const streams = new Streams({ database, growth, limits: config, metrics, logger });
     const app = await buildServer(
       {
         database,
         tenants,
         tenantChanges: new TenantChanges({ sequencer, tenants }),
         watch,
+        streams,
         issuedKeys,
         issuedCertificates: new IssuedCertificates({ database, sequencer, certificates, tenants }),
         sequencer,
@@ -179,7 +183,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
         receipts: new Receipts({ database, checkpoints: signing.checkpoints, tiles: signing.tiles }),
         publishers,
         publisherKeys: new PublisherKeys({ database, sequencer, publishers }),
-        metrics: new Metrics(lagOf(database)),
+        metrics,
         masking: new Masking({ keys: config.maskedKeys, cardNumbers: config.maskCardNumbers }),
         replaySecret: secretOfLog,
         cursors: new Cursors(secretOfLog),
@@ -227,7 +231,7 @@ export async function startServer(config: Config, { logger, say }: StartOptions)
     signing.witnesses.start();
     stops.push(() =>
       withDeadline(
-        drainHttp(app)
+        drainHttp(app, () => streams.stop())
           .then(() => watch.stop())
           .then(() => sequencer.drain()),
         config.shutdownTimeoutMs,

@@ -31,6 +31,7 @@ const REQUIRED: Readonly<Record<string, string>> = {
   "GET /v1/logs/export": "export",
   "GET /v1/logs/stats": "read",
   "GET /v1/logs/history": "read",
+  "GET /v1/logs/stream": "stream",
   "GET /v1/tenants/{id}/log/checkpoint": "any",
   "GET /v1/tenants/{id}/log/witnesses": "any",
   "GET /v1/tenants/{id}/log/vkey": "any",
@@ -261,6 +262,7 @@ function adminTokens(): Credential[] {
 /** The operation's path for tenant `own`, with names of things that are not there. */
 function urlOf(path: string, { slug = OWN } = {}): string {
   return path
+    .replace("/v1/logs/stream", "/v1/logs/stream?follow=false") // which has an end
     .replace("{*}", "0/000.p/1")
     .replace("{log}", slug)
     .replace("{service_id}", "orders")

@@ -24,6 +24,8 @@ import { Receipts } from "../src/proof/receipts.ts";
 import { PublisherKeys } from "../src/publisher/publisher-keys.ts";
 import { Publishers } from "../src/publisher/publishers.ts";
 import { openSigning, type Signing } from "../src/signing/signing.ts";
+import { Growth } from "../src/stream/growth.ts";
+import { Streams } from "../src/stream/streams.ts";
 import { append, TestDatabase, testSequencer } from "../src/testing/log.ts";
 import { databaseSettings } from "../src/testing/server.ts";
 import { Watch } from "../src/watch/watch.ts";
@@ -67,6 +69,7 @@ beforeAll(async () => {
     ...{ log: given, caller: undefined, holder: undefined, serviceId: undefined, tenantBy: "credential" },
     ...{ operator: false, actor: OPERATOR },
   });
+  const metrics = new Metrics();
   const limits = loadConfig({ MAX_EVENT_LOOP_DELAY_MS: "0" }, { cwd: db.signingDirectory });
   app = await buildServer(
     {
@@ -83,9 +86,13 @@ beforeAll(async () => {
       appendLimits: { idempotencyWindowMs: 60_000, maxClockSkewMs: 60_000, now: Date.now },
       receipts: new Receipts({ database, checkpoints, tiles }),
       publisherKeys: new PublisherKeys({ database, sequencer, publishers }),
-      metrics: new Metrics(),
+      metrics,
       masking: new Masking({ keys: [], cardNumbers: false }),
       watch: new Watch({ sequencer, tenants, intervalMs: 3_600_000, recordReads: false, onError() {} }),
+      streams: new Streams({
+        ...{ database, limits, metrics, logger: { warn() {} } },
+        growth: new Growth({ url: undefined, send: undefined }),
+      }),
       replaySecret: replaySecret(signing.key.seed),
       cursors: new Cursors(replaySecret(signing.key.seed)),
       readiness: () => Promise.reject(new Error("not asked for")),
@@ -118,6 +125,8 @@ async function readAll(tenant: string): Promise<{ path: string; status: number; 
     "/v1/logs/export?format=evidence",
     "/v1/logs/export?format=evidence&actor_id=alice",
     "/v1/logs/export?format=evidence&tree_size=300",
+    "/v1/logs/stream?since_seq=0&follow=false",
+    "/v1/logs/stream?since_seq=0&follow=false&actor_id=alice",
     "/v1/admin/api-keys",
     "/v1/admin/keys",
     "/v1/admin/services",

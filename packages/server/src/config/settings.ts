@@ -298,6 +298,23 @@ export const SETTINGS = {
     unit: "bytes",
     reason: "Of a request's headers together; beyond it 431.",
   }),
+  streamsMax: withDefault("STREAMS_MAX", integer(0, 100_000), "2000", {
+    unit: "streams",
+    reason: "Streams of entries open at a time on this server; beyond it 503.",
+  }),
+  streamsMaxPerTenant: withDefault("STREAMS_MAX_PER_TENANT", integer(0, 100_000), "500", {
+    unit: "streams",
+    reason: "The same of one tenant; beyond it 429.",
+  }),
+  streamBufferBytes: withDefault("STREAM_BUFFER_BYTES", bytes(16_384, 64 * MIB), "1MiB", {
+    unit: "bytes",
+    reason: "What may wait for the client of a stream; one that is slower is told, and gets the rest from the log.",
+  }),
+  streamHeartbeatMs: withDefault("STREAM_HEARTBEAT_MS", integer(50, 25_000), "15000", {
+    unit: "ms",
+    reason:
+      "How often a stream says where it stands, and its credential is looked at again: shorter than a proxy in front waits for a word.",
+  }),
   bodiesMaxBytes: withDefault("BODIES_MAX_BYTES", bytes(32 * MIB, 16 * 1024 * MIB), "256MiB", {
     unit: "bytes",
     reason:

@@ -111,6 +111,17 @@ export class Gate {
     else requireScope({ caller, operator }, scope);
   }
 
+  /**
+   * Whether a request that was let in would be still, while its answer lasts: the log that it works on now. Costs its holder nothing,
+   * and counts as no guess. Errors as {@link admit}.
+   */
+  async admitStill(request: FastifyRequest, scope: RequiredScope): Promise<TenantLog> {
+    const asker = await this.#parts.authentication.whoAsksStill(request);
+    requireScope(asker, scope);
+    const own = await this.#ownLog(asker);
+    return own ?? (await this.#logNamed(request)).log;
+  }
+
   /** The log of a credential's tenant; undefined where the credential is no tenant's, or acts across them. */
   async #ownLog({ caller }: Asker): Promise<TenantLog | undefined> {
     if (caller.tenantId === undefined || caller.scopes.includes("operator")) return undefined;

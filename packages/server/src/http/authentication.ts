@@ -36,6 +36,8 @@ export interface Asker {
 }
 
 const BEARER = "Bearer ";
+/** Begins the subprotocol by which a page's WebSocket passes its credential. */
+export const BEARER_PROTOCOL = "bearer.";
 
 export class Authentication {
   readonly #parts: AuthenticationParts;
@@ -73,9 +75,13 @@ export class Authentication {
     }
   }
 
-  async #whoAsks(request: FastifyRequest): Promise<Asker> {
+  /** The same of a request whose answer lasts: what was good when it came is no guess now, whatever has become of it. */
+  whoAsksStill(request: FastifyRequest): Promise<Asker> {
+    return this.#whoAsks(request, () => {});
+  }
+
+  async #whoAsks(request: FastifyRequest, onStranger = () => this.#refuseGuesses(request)): Promise<Asker> {
     refuseForged(request, this.#parts.proxies);
-    const onStranger = () => this.#refuseGuesses(request);
     const token = request.headers["x-admin-token"];
     const admin = typeof token === "string" ? this.#parts.adminToken.authenticate(token, onStranger) : undefined;
     // Beside another credential the admin token adds the operator's rights, and the tenant stays that credential's. A certificate
@@ -138,12 +144,25 @@ function noTokensTaken(error: unknown): never {
   );
 }
 
-function bearerOf(request: FastifyRequest): string | undefined {
-  const { authorization } = request.headers;
-  if (authorization === undefined) return undefined;
+function bearerOf({ headers }: FastifyRequest): string | undefined {
+  const { authorization } = headers;
+  if (authorization === undefined) return headers["x-api-key"] === undefined ? protocolBearerOf(headers) : undefined;
   const [scheme, secret, ...rest] = authorization.split(" ");
   if (scheme?.toLowerCase() !== "bearer" || secret === undefined || rest.length > 0) {
     throw new CredentialError("credential_malformed", 'The Authorization header must be "Bearer <key>".');
   }
   return secret;
+}
+
+/** A page cannot give a WebSocket headers, but names of subprotocols: one of them is `bearer.` and the credential. */
+function protocolBearerOf({ upgrade, "sec-websocket-protocol": protocols }: FastifyRequest["headers"]) {
+  if (protocols === undefined || upgrade?.toLowerCase() !== "websocket") return undefined;
+  const bearers = protocols
+    .split(",")
+    .map((one) => one.trim())
+    .filter((one) => one.startsWith(BEARER_PROTOCOL));
+  if (bearers.length > 1) {
+    throw new CredentialError("credential_malformed", 'Name one subprotocol "bearer.<token>", not several.');
+  }
+  return bearers[0]?.slice(BEARER_PROTOCOL.length);
 }

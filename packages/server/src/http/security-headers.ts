@@ -43,3 +43,16 @@ export function isForeignPage({ method, headers }: FastifyRequest): boolean {
   if (!UNSAFE.has(method) || (site !== "cross-site" && site !== "same-site")) return false;
   return ["authorization", "x-api-key", "x-admin-token"].every((name) => headers[name] === undefined);
 }
+
+/**
+ * Whether a browser opens a WebSocket for a page of another origin than these and the server's own. Nobody is asked about those
+ * first, and the page would read all that comes: so the credential makes no difference. Programs send no Origin.
+ */
+export function isForeignSocket({ headers }: FastifyRequest, allowed: readonly string[]): boolean {
+  const { origin, host, upgrade } = headers;
+  if (origin === undefined || upgrade?.toLowerCase() !== "websocket") return false;
+  if (allowed.includes("*") || allowed.includes(origin)) return false;
+  const page = URL.parse(origin);
+  // Behind a proxy the Host header often comes without its port.
+  return page === null || (page.host !== host && page.hostname !== host);
+}

@@ -2,6 +2,7 @@
  * The HTTP server: Fastify, its hooks, and the routes.
  */
 import { randomUUID } from "node:crypto";
+import type { IncomingMessage } from "node:http";
 import type { Masking } from "@tallystick/core/masking";
 import Fastify, {
   type FastifyBaseLogger,
@@ -27,6 +28,7 @@ import type { Receipts } from "../proof/receipts.ts";
 import type { PublisherKeys } from "../publisher/publisher-keys.ts";
 import type { Publishers } from "../publisher/publishers.ts";
 import type { Signing } from "../signing/signing.ts";
+import type { Streams } from "../stream/streams.ts";
 import type { Watch } from "../watch/watch.ts";
 import type { Access, Gate, RequiredScope } from "./access.ts";
 import { allowOrigins } from "./cors.ts";
@@ -50,10 +52,11 @@ import { readRoutes } from "./routes/read.ts";
 import { receiptRoutes } from "./routes/receipts.ts";
 import { searchRoutes } from "./routes/search.ts";
 import { statsRoutes } from "./routes/stats.ts";
+import { streamRoutes, takeWebSockets } from "./routes/stream.ts";
 import { tenantRoutes } from "./routes/tenants.ts";
 import { verifyRoutes } from "./routes/verify.ts";
 import { writeRoutes } from "./routes/write.ts";
-import { isForeignPage, SECURITY_HEADERS, setSecurityHeaders } from "./security-headers.ts";
+import { isForeignPage, isForeignSocket, SECURITY_HEADERS, setSecurityHeaders } from "./security-headers.ts";
 import { type SheddingOptions, shedLoad } from "./shedding.ts";
 import { listenOptions, type Tls } from "./tls.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
@@ -100,6 +103,7 @@ export interface Services {
   readonly metrics: Metrics;
   readonly masking: Masking;
   readonly watch: Watch;
+  readonly streams: Streams;
   readonly replaySecret: ReplaySecret;
   readonly cursors: Cursors;
   readonly readiness: () => Promise<Readiness>;
@@ -150,6 +154,8 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
         connectionsCheckingInterval: Math.min(1_000, options.requestTimeoutMs),
         headersTimeout: Math.min(limits.headersTimeoutMs, options.requestTimeoutMs),
         maxHeaderSize: limits.maxHeaderBytes,
+        // Any other request that asks for another protocol, such as Java's for HTTP/2, is answered as if it had not.
+        shouldUpgradeCallback: isStream,
         requireHostHeader: false, // looked at below, because Node's refusal is no problem+json
       },
       options.tls,
@@ -183,6 +189,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
   // Bytes: routes parse them by rules of our own, which JSON.parse does not have.
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
 
+  await takeWebSockets(app);
   setSecurityHeaders(app);
   await allowOrigins(app, options.corsOrigins);
   await shedLoad(app, limits);
@@ -206,6 +213,16 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
         403,
         "forbidden",
         "A page of another site cannot change anything here by a client certificate.",
+      );
+    }
+    if (isForeignSocket(request, options.corsOrigins)) {
+      throw new Problem(
+        403,
+        "forbidden",
+        "A page of this origin may open no stream here: CORS_ORIGINS does not name it.",
+        {
+          errors: [{ path: "Origin", message: "is not one of CORS_ORIGINS" }],
+        },
       );
     }
     const { scope, publicBySetting } = request.routeOptions.config;
@@ -253,6 +270,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
     searchRoutes(app, services);
     statsRoutes(app, services);
     historyRoutes(app, services);
+    streamRoutes(app, services);
     exportRoutes(app, services);
     receiptRoutes(app, services);
     logRoutes(app, services, options);
@@ -290,4 +308,10 @@ function gone(cause: unknown): Problem {
 function canonicalUrl(url: string): string {
   if (url.startsWith("/api/v1/")) return url.slice("/api".length);
   return url.replace(/^\/audit-log\/?(?=\?|$)/, "/v1/logs");
+}
+
+/** Whether a request to change to another protocol is one for a stream. */
+function isStream({ method, headers, url = "" }: IncomingMessage): boolean {
+  if (method !== "GET" || headers.upgrade?.toLowerCase() !== "websocket") return false;
+  return canonicalUrl(url).split("?", 1)[0]!.replace(/\/$/, "") === "/v1/logs/stream";
 }
