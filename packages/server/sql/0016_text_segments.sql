@@ -15,7 +15,7 @@ comment on table tallystick.text_segments is 'Rows are never changed. The newest
 comment on column tallystick.text_segments.segment is 'Positions from segment * 256 on.';
 comment on column tallystick.text_segments.version is 'Version of the function that derived terms and text from the leaves.';
 comment on column tallystick.text_segments.terms is 'Number of the block of 4,096 segments << 32 | first 4 bytes of SHA-256(log id 0x00 kind 0x00 value): words, pairs of adjacent words, beginnings of words, members of metadata and changes.';
-comment on column tallystick.text_segments.text is '256 lines, one an entry: words between spaces, values between tabs. Committed values are not there.';
+comment on column tallystick.text_segments.text is 'A line for each different value of these entries: its words between spaces, a tab, and which of the 256 have it, as in 0-3,17. Committed values are not there.';
 alter table tallystick.text_segments alter column terms set storage external; -- hashes do not compress
 -- A pending list, or each term of each row would be a place in the index to go to, and 1,700 bytes of WAL an entry. Every search reads it: it is
 -- kept short, and merged by the worker as soon as there is nothing else to do. No commit waits for that.
@@ -32,7 +32,7 @@ create table tallystick.text_openings (
   constraint text_openings_pkey primary key (log_id, segment)
 );
 comment on column tallystick.text_openings.terms is 'As of text_segments; and of addresses the ranges that they are in.';
-comment on column tallystick.text_openings.text is '256 lines: names and e-mail addresses, as in text_segments. Empty where there are none.';
+comment on column tallystick.text_openings.text is 'Names and e-mail addresses, as in text_segments. Empty where there are none.';
 alter table tallystick.text_openings alter column terms set storage external;
 create index text_openings_terms on tallystick.text_openings using gin (terms) with (fastupdate = on, gin_pending_list_limit = 2048);
 

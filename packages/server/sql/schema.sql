@@ -506,7 +506,7 @@ grant select on table tallystick.text_openings to tallystick_auditor;
 grant select on table tallystick.text_openings to tallystick_reader;
 grant delete, insert on table tallystick.text_openings to tallystick_writer;
 comment on column tallystick.text_openings.terms: As of text_segments; and of addresses the ranges that they are in.
-comment on column tallystick.text_openings.text: 256 lines: names and e-mail addresses, as in text_segments. Empty where there are none.
+comment on column tallystick.text_openings.text: Names and e-mail addresses, as in text_segments. Empty where there are none.
 
 table tallystick.text_openings_due (
   id bigint not null generated always as identity,
@@ -548,7 +548,7 @@ comment on table tallystick.text_segments: Rows are never changed. The newest on
 comment on column tallystick.text_segments.segment: Positions from segment * 256 on.
 comment on column tallystick.text_segments.version: Version of the function that derived terms and text from the leaves.
 comment on column tallystick.text_segments.terms: Number of the block of 4,096 segments << 32 | first 4 bytes of SHA-256(log id 0x00 kind 0x00 value): words, pairs of adjacent words, beginnings of words, members of metadata and changes.
-comment on column tallystick.text_segments.text: 256 lines, one an entry: words between spaces, values between tabs. Committed values are not there.
+comment on column tallystick.text_segments.text: A line for each different value of these entries: its words between spaces, a tab, and which of the 256 have it, as in 0-3,17. Committed values are not there.
 
 table tallystick.tiles (
   log_id integer not null,

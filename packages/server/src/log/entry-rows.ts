@@ -5,6 +5,7 @@ import { openLeaf } from "@tallystick/core/commitment";
 import { parseLeaf } from "@tallystick/core/leaf";
 import type pg from "pg";
 import { TIME } from "../db/time.ts";
+import type { Candidates } from "./filter.ts";
 import { readOpenings } from "./openings.ts";
 import type { Entry } from "./reader.ts";
 
@@ -34,14 +35,29 @@ export async function openedEntries(client: pg.ClientBase, logId: number, rows: 
   return entries;
 }
 
-/** The entries at these positions of a log of the transaction's tenant, in the log's order. */
-export async function entriesAt(client: pg.ClientBase, logId: number, seqs: readonly number[]): Promise<Entry[]> {
+/**
+ * The entries at these positions of a log of the transaction's tenant, in the log's order; without those that the terms of their rows
+ * already rule out: to read and open one takes ten times as long.
+ */
+export async function entriesAt(
+  client: pg.ClientBase,
+  logId: number,
+  seqs: readonly number[],
+  { clauses, noneTerms }: Pick<Candidates, "clauses" | "noneTerms">,
+): Promise<Entry[]> {
   if (seqs.length === 0) return [];
   const [first, last] = [seqs.reduce((a, b) => Math.min(a, b)), seqs.reduce((a, b) => Math.max(a, b))];
+  const values: unknown[] = [logId, seqs, first, last];
+  const termsOf = (terms: readonly number[]) => {
+    values.push(terms);
+    return `(select array_agg(((e.seq >> 16) << 32) | term) from unnest($${values.length}::bigint[]) term)`;
+  };
+  const conditions = clauses.map((terms) => ` and e.terms && ${termsOf(terms)}`);
+  if (noneTerms.length > 0) conditions.push(` and not e.terms && ${termsOf(noneTerms)}`);
   const { rows } = await client.query<EntryRow>(
     `select ${ENTRY_ROW} from tallystick.entries e where e.log_id = $1 and e.seq = any ($2::bigint[])
-       and e.recorded_at >= tallystick.time_at($1, $3) and e.recorded_at <= tallystick.time_at($1, $4) order by e.seq`,
-    [logId, seqs, first, last],
+       and e.recorded_at >= tallystick.time_at($1, $3) and e.recorded_at <= tallystick.time_at($1, $4)${conditions.join("")} order by e.seq`,
+    values,
   );
   return openedEntries(client, logId, rows);
 }

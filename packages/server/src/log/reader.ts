@@ -50,7 +50,7 @@ const MAX_CANDIDATES = 4_096;
 const FEW_SEGMENTS = 500;
 /** Segments that are read at a time. */
 const FIRST_SEGMENTS = 8;
-const MAX_SEGMENTS = 64;
+const MAX_SEGMENTS = 128;
 /** Entries of them that are read at a time. */
 const MIN_ENTRIES = 16;
 const MAX_ENTRIES = 1_024;
@@ -227,7 +227,10 @@ async function findIn(search: Search, range: Range): Promise<void> {
     return findByEntries(search, candidates, range);
   }
   const tail = { from: Math.max(range.from, indexed), to: range.to };
-  const parts = [() => findBySegments(search, clauses, head), () => findByEntries(search, candidates, tail)];
+  const parts = [
+    () => findBySegments(search, clauses, candidates, head),
+    () => findByEntries(search, candidates, tail),
+  ];
   for (const part of desc ? parts.reverse() : parts) if (search.found.length < search.limit) await part();
 }
 
@@ -243,33 +246,51 @@ async function isBetterByEntries(
   return segments.length === FEW_SEGMENTS;
 }
 
-async function findBySegments(search: Search, clauses: readonly TextClause[], range: Range): Promise<void> {
+async function findBySegments(
+  search: Search,
+  clauses: readonly TextClause[],
+  candidates: Candidates,
+  range: Range,
+): Promise<void> {
   const { client, logId, desc, limit, matches, found, deadline } = search;
   let { from, to } = range;
-  for (let wanted = FIRST_SEGMENTS; from < to; wanted = Math.min(wanted * 2, MAX_SEGMENTS)) {
+  let read = 0;
+  const before = found.length;
+  for (let wanted = FIRST_SEGMENTS; from < to; ) {
     if (performance.now() > deadline) throw new SearchTimeoutError();
     const segments = await findSegments(client, logId, clauses, { from, to }, desc, wanted);
     const positions = await positionsIn(client, logId, clauses, { from, to }, desc, segments);
-    for (let at = 0; at < positions.length && found.length < limit; ) {
+    for (let at = 0, size = MIN_ENTRIES; at < positions.length && found.length < limit; ) {
       if (performance.now() > deadline) throw new SearchTimeoutError();
-      // Nearly all of them match: what is asked for is seldom elsewhere in a line than where it is asked for.
-      const part = positions.slice(at, at + Math.min(Math.max(limit - found.length, MIN_ENTRIES), MAX_ENTRIES));
+      // Nearly all of them match, unless something else is asked for as well: then ever more are looked at.
+      const part = positions.slice(at, at + Math.max(size, limit - found.length));
       at += part.length;
-      const entries = await entriesAt(client, logId, part);
+      size = Math.min(size * 4, MAX_ENTRIES);
+      const entries = await entriesAt(client, logId, part, candidates);
       for (const entry of desc ? entries.reverse() : entries) if (matches(entry.opened)) found.push(entry);
     }
     if (found.length >= limit || segments.length < wanted) return;
+    // As many as the rest should take at the density so far, and no fewer than a turn is worth.
+    read += segments.length;
+    const needed = ((limit - found.length) * read) / Math.max(1, found.length - before);
+    wanted = Math.min(Math.max(Math.ceil(needed * 1.2), FIRST_SEGMENTS), MAX_SEGMENTS);
     const last = segments.at(-1)!;
     if (desc) to = last * SEGMENT_ENTRIES;
     else from = (last + 1) * SEGMENT_ENTRIES;
   }
 }
 
-async function findByEntries(search: Search, candidates: Candidates, range: Range): Promise<void> {
+/** @param isTail most of the entries are not what is asked for, and there are few of them. */
+async function findByEntries(search: Search, candidates: Candidates, range: Range, isTail = false): Promise<void> {
   const { client, logId, filter, desc, limit, matches, found, deadline } = search;
   let { from, to } = range;
   // More than one turn where candidates turned out not to match: ever larger ones then, as many of their kind may follow.
-  for (let wanted = limit - found.length; found.length < limit; wanted = Math.min(wanted * 4, MAX_CANDIDATES)) {
+  const fewest = isTail ? SEGMENT_ENTRIES : 0;
+  for (
+    let wanted = Math.max(limit - found.length, fewest);
+    found.length < limit;
+    wanted = Math.min(wanted * 4, MAX_CANDIDATES)
+  ) {
     if (performance.now() > deadline) throw new SearchTimeoutError();
     const { rows } = await client.query<EntryRow>(
       `select ${ENTRY_ROW}

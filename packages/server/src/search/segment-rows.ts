@@ -72,10 +72,22 @@ export async function openedSegments(
 ): Promise<SegmentText[]> {
   const first = from * SEGMENT_ENTRIES;
   const end = to * SEGMENT_ENTRIES;
-  const { rows } = await client.query<{ seq: number; pointer: string; value: string }>(
-    `select seq::float8 as seq, pointer, value from tallystick.openings where log_id = $1 and seq >= $2 and seq < $3
-       and recorded_at >= tallystick.time_at($1, $2) and recorded_at <= tallystick.time_at($1, $3::bigint - 1) order by seq, pointer, recorded_at`,
-    [logId, first, end],
+  const rows: { seq: number; pointer: string; value: string }[] = [];
+  await copyRows(
+    client,
+    `select seq, pointer, value from tallystick.openings where log_id = ${logId} and seq >= ${first} and seq < ${end}
+       and recorded_at >= tallystick.time_at(${logId}, ${first}) and recorded_at <= tallystick.time_at(${logId}, ${end - 1})
+     order by seq, pointer, recorded_at`,
+    (row, at) => {
+      const pointerAt = at + LENGTH_BYTES + 8 + LENGTH_BYTES;
+      const pointerEnd = pointerAt + row.readInt32BE(pointerAt - LENGTH_BYTES);
+      const valueAt = pointerEnd + LENGTH_BYTES;
+      rows.push({
+        seq: readInt64(row, at + LENGTH_BYTES),
+        pointer: row.toString("utf8", pointerAt, pointerEnd),
+        value: row.toString("utf8", valueAt, valueAt + row.readInt32BE(pointerEnd)),
+      });
+    },
   );
   return openedTextsOf(rows, texts, from, to);
 }

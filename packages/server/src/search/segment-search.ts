@@ -1,5 +1,5 @@
 /**
- * Finding entries by segments: which segments may have them, which lines of these, and which entries that makes.
+ * Finding entries by segments: which segments may have them, and which of their entries have values that do.
  */
 import type pg from "pg";
 import type { TextClause } from "./text-clauses.ts";
@@ -47,7 +47,7 @@ export async function findSegments(
   return rows.map(({ segment }) => Number(segment));
 }
 
-/** Positions within these segments, in their order, whose lines have what is asked for. */
+/** Positions within these segments, in their order, whose entries have values with what is asked for. */
 export async function positionsIn(
   client: pg.ClientBase,
   logId: number,
@@ -60,12 +60,12 @@ export async function positionsIn(
   const texts = byLine.length === 0 ? new Map<number, never>() : await readTexts(client, logId, segments);
   const positions: number[] = [];
   for (const segment of segments) {
-    const matches = byLine.length === 0 ? () => true : lineMatcher(byLine, texts.get(segment));
+    const matches = matchesIn(byLine, texts.get(segment));
     const first = segment * SEGMENT_ENTRIES;
     for (let i = 0; i < SEGMENT_ENTRIES; i++) {
-      const line = newestFirst ? SEGMENT_ENTRIES - 1 - i : i;
-      const seq = first + line;
-      if (seq >= from && seq < to && matches(line)) positions.push(seq);
+      const at = newestFirst ? SEGMENT_ENTRIES - 1 - i : i;
+      const seq = first + at;
+      if (seq >= from && seq < to && matches[at] === 1) positions.push(seq);
     }
   }
   return positions;
@@ -93,20 +93,31 @@ async function readTexts(
   return new Map(rows.map((row) => [Number(row.segment), row]));
 }
 
-/** Whether a line of a segment has what is asked for; every line of one that is not there. */
-function lineMatcher(clauses: readonly TextClause[], texts: Texts | undefined): (line: number) => boolean {
-  if (texts === undefined) return () => true;
-  const { text, opened } = texts;
-  const checks = clauses.filter(({ opened: may }) => !(may && opened === null));
-  // Most segments that only their hashes led to are done with here.
-  const has = (phrase: string) => text.includes(phrase) || opened?.includes(phrase) === true;
-  if (!checks.every(({ lines }) => lines!.some(has))) return () => false;
-  const lines = text.split("\n");
-  const openedLines = opened?.split("\n") ?? [];
-  return (line) =>
-    checks.every(({ lines: phrases, opened: may }) =>
-      phrases!.some(
-        (phrase) => lines[line]?.includes(phrase) === true || (may && openedLines[line]?.includes(phrase) === true),
-      ),
-    );
+/** 1 for each position of a segment whose values have what is asked for; for all of one that is not there. */
+function matchesIn(clauses: readonly TextClause[], texts: Texts | undefined): Uint8Array {
+  const matches = new Uint8Array(SEGMENT_ENTRIES).fill(1);
+  if (texts === undefined) return matches;
+  for (const { lines, opened } of clauses) {
+    if (opened && texts.opened === null) continue;
+    const found = new Uint8Array(SEGMENT_ENTRIES);
+    for (const phrase of lines!) {
+      markValues(texts.text, phrase, found);
+      if (opened) markValues(texts.opened!, phrase, found);
+    }
+    for (let at = 0; at < SEGMENT_ENTRIES; at++) matches[at]! &= found[at]!;
+  }
+  return matches;
+}
+
+/** Marks the positions of every value that has the phrase. */
+function markValues(text: string, phrase: string, found: Uint8Array): void {
+  for (let at = text.indexOf(phrase); at >= 0; ) {
+    const tab = text.indexOf("\t", at);
+    const end = text.indexOf("\n", tab);
+    for (const range of text.slice(tab + 1, end < 0 ? undefined : end).split(",")) {
+      const [first, last = first] = range.split("-").map(Number) as [number, number?];
+      found.fill(1, first, last + 1);
+    }
+    at = end < 0 ? -1 : text.indexOf(phrase, end);
+  }
 }

@@ -1,5 +1,5 @@
 /**
- * What text search knows of entries: the line of each, and the terms of each 256.
+ * What text search knows of entries: which values each 256 of them have, where, and the terms of these.
  *
  * Nearly every value of an entry has been seen before: what it gives is remembered, and a segment takes it once. So an entry costs a
  * look-up for each of its values, where taking them apart and hashing them would cost ten times as much.
@@ -14,7 +14,10 @@ import { blockBase, memberHasTerm, memberOf, pairOf, prefixOf, type TermKind, te
 export interface SegmentText {
   /** Ascending, without repeats; the block is in them. */
   readonly terms: Float64Array;
-  /** A line for each of the positions. */
+  /**
+   * A line for each different value: its words as they stand in an entry's line, a tab, and which of the positions have it, as in
+   * ` gold \t0-3,17,255`. In the order in which they are met.
+   */
   readonly text: string;
 }
 
@@ -23,8 +26,9 @@ interface Value {
   /** Its part of a line; empty where it has no word. */
   readonly part: string;
   readonly terms: readonly number[];
-  /** The segment that has its terms already. */
+  /** The segment that it was last met in, and where there. */
   takenBy: number;
+  at: number[];
 }
 
 /** A member by its path: its values, and the members in it. */
@@ -42,6 +46,7 @@ const MAX_REMEMBERED_LENGTH = 256;
 export class SegmentTexts {
   readonly #logId: number;
   readonly #values = new Map<string, Value>();
+  readonly #addresses = new Map<string, { readonly terms: readonly number[]; takenBy: number }>();
   readonly #words = new Map<string, readonly number[]>();
   #metadata = newMember([]);
   #changes = newMember([]);
@@ -50,7 +55,9 @@ export class SegmentTexts {
   #number = 0;
   #terms = new Uint32Array(4_096);
   #count = 0;
-  #lines: string[] = [];
+  /** Positions that were added, and the values that they have. */
+  #added = 0;
+  #taken: Value[] = [];
 
   constructor(logId: number) {
     this.#logId = logId;
@@ -58,19 +65,17 @@ export class SegmentTexts {
 
   /** Adds the event of the next entry of the segment, as it stands in its leaf; undefined where there is none that can be read. */
   add(event: Event | undefined): void {
-    if (event === undefined) {
-      this.#lines.push("");
-      return;
-    }
-    this.#addTexts(textsOf(event));
+    const at = this.#added++;
+    if (event === undefined) return;
+    this.#addTexts(textsOf(event), at);
     if (isObject(event.metadata)) this.#addMembers(event.metadata, this.#metadata, "metadata");
     if (isObject(event.changes)) this.#addMembers(event.changes, this.#changes, "changes");
     this.#addAddress(event.context?.ip);
   }
 
-  /** Adds the next line: of names and e-mail addresses that were opened, and the address. */
+  /** Adds what was opened of the next entry: names and e-mail addresses, and the address. */
   addOpened(texts: readonly string[], ips: readonly string[]): void {
-    this.#addTexts(texts);
+    this.#addTexts(texts, this.#added++);
     for (const ip of ips) this.#addAddress(ip);
   }
 
@@ -82,29 +87,40 @@ export class SegmentTexts {
     let count = 0;
     for (let i = 0; i < sorted.length; i++)
       if (i === 0 || sorted[i] !== sorted[i - 1]) terms[count++] = base + sorted[i]!;
-    const text = this.#lines.join("\n");
-    this.#lines = [];
+    const text = this.#taken.map(({ part, at }) => `${part}\t${rangesOf(at)}`).join("\n");
+    this.#taken = [];
+    this.#added = 0;
     this.#count = 0;
     this.#number++;
     this.#forget();
     return { terms: terms.subarray(0, count), text };
   }
 
-  #addTexts(texts: readonly string[]): void {
-    let line = "";
+  #addTexts(texts: readonly string[], at: number): void {
     for (const text of texts) {
       const value = this.#values.get(text) ?? this.#take(text);
-      if (value.part !== "") line += line === "" ? value.part : `\t${value.part}`;
-      if (value.takenBy === this.#number) continue;
+      if (value.takenBy === this.#number) {
+        if (value.at[value.at.length - 1] !== at) value.at.push(at);
+        continue;
+      }
       value.takenBy = this.#number;
+      value.at = [at];
+      if (value.part === "") continue;
+      this.#taken.push(value);
       for (const term of value.terms) this.#push(term);
     }
-    this.#lines.push(line);
   }
 
   #addAddress(ip: unknown): void {
     if (typeof ip !== "string") return;
-    for (const range of addressRanges(ip)) this.#push(textTerm(this.#logId, "ip", range));
+    let address = this.#addresses.get(ip);
+    if (address === undefined) {
+      address = { terms: addressRanges(ip).map((range) => textTerm(this.#logId, "ip", range)), takenBy: -1 };
+      this.#addresses.set(ip, address);
+    }
+    if (address.takenBy === this.#number) return;
+    address.takenBy = this.#number;
+    for (const term of address.terms) this.#push(term);
   }
 
   /** As `membersAt` of core finds them: through arrays each item is meant. */
@@ -145,7 +161,7 @@ export class SegmentTexts {
       for (const term of this.#words.get(words[i]!) ?? this.#takeWord(words[i]!)) terms.push(term);
       if (i > 0) terms.push(textTerm(this.#logId, "pair", pairOf(words[i - 1]!, words[i]!)));
     }
-    const value: Value = { part: words.length === 0 ? "" : lineOf([text]), terms, takenBy: -1 };
+    const value: Value = { part: words.length === 0 ? "" : lineOf([text]), terms, takenBy: -1, at: [] };
     if (text.length <= MAX_REMEMBERED_LENGTH) this.#values.set(text, value);
     return value;
   }
@@ -170,12 +186,26 @@ export class SegmentTexts {
   /** Between segments only: what is remembered says which segment has it. */
   #forget(): void {
     if (this.#values.size > MAX_REMEMBERED) this.#values.clear();
+    if (this.#addresses.size > MAX_REMEMBERED) this.#addresses.clear();
     if (this.#words.size > MAX_REMEMBERED) this.#words.clear();
     if (this.#members <= MAX_REMEMBERED) return;
     this.#metadata = newMember([]);
     this.#changes = newMember([]);
     this.#members = 0;
   }
+}
+
+/** `0-3,17,255`. */
+function rangesOf(ascending: readonly number[]): string {
+  let text = "";
+  for (let i = 0; i < ascending.length; ) {
+    let end = i + 1;
+    while (end < ascending.length && ascending[end] === ascending[end - 1]! + 1) end++;
+    if (i > 0) text += ",";
+    text += end - i === 1 ? ascending[i] : `${ascending[i]}-${ascending[end - 1]}`;
+    i = end;
+  }
+  return text;
 }
 
 function newMember(path: readonly string[]): Member {

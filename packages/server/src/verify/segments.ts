@@ -144,15 +144,15 @@ export class SegmentCheck {
     }
   }
 
-  /** Names the first entry that the text does not fit. Of what is behind commitments nothing is told: the report outlives an erasure. */
+  /** Names the first value that is another one, or elsewhere, and an entry that has it. Of what is behind commitments nothing is told: the report outlives an erasure. */
   #reportText(table: Table, segment: number, stored: string, expected: string): void {
     const [lines, right] = [stored.split("\n"), expected.split("\n")];
-    const line = Math.max(
-      0,
-      right.findIndex((one, i) => one !== lines[i]),
-    );
-    const values = table === "text_openings" ? {} : { stored: lines[line] ?? "", expected: right[line]! };
-    this.#report(table, segment, "text", "the text is not what the entries say, of", values, line);
+    const differs = right.findIndex((one, i) => one !== lines[i]);
+    const line = differs < 0 ? right.length : differs; // behind all that should be there is something else
+    const said = right[line] ?? lines[line] ?? "";
+    const at = Number.parseInt(said.slice(said.indexOf("\t") + 1), 10) || 0;
+    const values = table === "text_openings" ? {} : { stored: lines[line] ?? "", expected: right[line] ?? "" };
+    this.#report(table, segment, "text", "the text is not what the entries say, of", values, at < 256 ? at : 0);
   }
 
   #report(
@@ -161,10 +161,10 @@ export class SegmentCheck {
     field: string,
     what: string,
     values: { stored?: string; expected?: string },
-    line = 0,
+    at = 0,
   ): void {
     this.#problems.add({
-      seq: segment * SEGMENT_ENTRIES + line,
+      seq: segment * SEGMENT_ENTRIES + at,
       id: null,
       kind: "text_index",
       field: `${table}.${field}`,
