@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { type IncomingMessage, request } from "node:http";
-import { text } from "node:stream/consumers";
+import { text as textOf } from "node:stream/consumers";
 import { constants, gunzipSync } from "node:zlib";
 import type { ExportManifest, ExportType } from "@tallystick/core/export-file";
 import { type ExportReport, ExportVerifier } from "@tallystick/core/export-verify";
@@ -56,7 +56,7 @@ async function records(file: string): Promise<string[][]> {
     'import csv, io, json, sys; print(json.dumps(list(csv.reader(io.TextIOWrapper(sys.stdin.buffer, "utf-8", newline=""), strict=True))))',
   ]);
   python.stdin.end(file);
-  const [out] = await Promise.all([text(python.stdout), once(python, "close")]);
+  const [out] = await Promise.all([textOf(python.stdout), once(python, "close")]);
   const all = JSON.parse(out) as string[][];
   expect(new Set(all.map((record) => record.length)).size, "every record has as many cells").toBe(1);
   expect(all.pop()![0]).toMatch(/^#manifest /);
@@ -232,6 +232,10 @@ describe("NDJSON", () => {
       generator: expect.stringMatching(/^tallystick /),
     });
     expect(check("ndjson", text)).toMatchObject({ state: "complete", rows: 15, checkpoint: { size: 31 } });
+    // As docs/exporting.md does it by hand.
+    const byHand = spawn("sh", ["-c", "head -n -1 | sha256sum"]);
+    byHand.stdin.end(text);
+    expect(await textOf(byHand.stdout)).toBe(`${manifest.sha256}  -\n`);
   });
 
   test("takes every filter that lists take, and their query strings", async () => {
