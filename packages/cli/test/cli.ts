@@ -33,7 +33,13 @@ export class Program {
     this.child = spawn(process.execPath, ["--conditions=source", MAIN, ...args], {
       cwd,
       // Tests make load, on busy machines: what they find must not depend on how much of either.
-      env: { PATH: process.env.PATH, RATE_LIMIT_REQUESTS: "0", MAX_EVENT_LOOP_DELAY_MS: "0", ...settings },
+      env: {
+        PATH: process.env.PATH,
+        NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+        RATE_LIMIT_REQUESTS: "0",
+        MAX_EVENT_LOOP_DELAY_MS: "0",
+        ...settings,
+      },
     });
     for (const name of ["stdout", "stderr"] as const) {
       this.child[name]!.setEncoding("utf8").on("data", (text: string) => {

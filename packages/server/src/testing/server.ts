@@ -107,7 +107,15 @@ export async function startTestServer(
   const child = spawn(process.execPath, ["--conditions=source", ...execArgv, ENTRY], {
     cwd: tmpdir(),
     stdio: ["ignore", "ignore", "pipe", "ipc"],
-    env: { PATH: process.env.PATH, PORT: "0", DATA_DIR: directory, ...UNLIMITED, ...own, ...settings },
+    env: {
+      PATH: process.env.PATH,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+      PORT: "0",
+      DATA_DIR: directory,
+      ...UNLIMITED,
+      ...own,
+      ...settings,
+    },
   });
   const ended = once(child, "exit").then(([code]) => ({ code: code as number | null }));
   const started: Process = { child, said: "", ended };
