@@ -16,8 +16,8 @@ const MIB = 2 ** 20;
 const SAMPLE_MS = 50;
 /** Events that are recorded in one go. */
 const PART = 50_000;
-/** Enough for code to be compiled and connections to be open. */
-const WARM_UP_ENTRIES = 20_000;
+/** Enough for code to be compiled, connections to be open, and V8's young generation to be as large as it gets. */
+const WARM_UP_ENTRIES = 50_000;
 
 interface Kind {
   readonly type: ExportType;

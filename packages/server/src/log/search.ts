@@ -31,11 +31,11 @@ export interface SearchRange {
 
 export class LogSearch {
   readonly #database: Database;
-  readonly #reader: Reader;
+  readonly #reader: Pick<Reader, "page">;
 
-  constructor(database: Database) {
+  constructor(database: Database, reader: Pick<Reader, "page"> = new Reader(database)) {
     this.#database = database;
-    this.#reader = new Reader(database);
+    this.#reader = reader;
   }
 
   /** The positions that entries of this time have, as of now: [from, to), without an end where the filter has none. */
