@@ -9,12 +9,14 @@ import { certificatesCommand } from "./commands/certificates.ts";
 import { configCommand } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { exportCommand } from "./commands/export.ts";
+import { historyCommand } from "./commands/history.ts";
 import { keysCommand } from "./commands/keys.ts";
 import { logCommand } from "./commands/log.ts";
 import { migrateCommand } from "./commands/migrate.ts";
 import { searchCommand } from "./commands/search.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { sqlCommand } from "./commands/sql.ts";
+import { statsCommand } from "./commands/stats.ts";
 import { tenantsCommand } from "./commands/tenants.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { witnessCommand } from "./commands/witness.ts";
@@ -39,6 +41,8 @@ const program = new Command("tallystick")
   .addCommand(verifyCommand())
   .addCommand(searchCommand())
   .addCommand(exportCommand())
+  .addCommand(statsCommand())
+  .addCommand(historyCommand())
   .addCommand(demoCommand())
   .addCommand(sqlCommand())
   .addCommand(logCommand())
