@@ -20,6 +20,7 @@ import { signed } from "./signed.ts";
 import { single } from "./single.ts";
 import { slow } from "./slow.ts";
 import { snapshot } from "./snapshot.ts";
+import { stats } from "./stats.ts";
 import { verify } from "./verify.ts";
 
 const BENCHMARKS: Readonly<Record<string, (bench: Bench) => Promise<Result[]>>> = {
@@ -36,6 +37,7 @@ const BENCHMARKS: Readonly<Record<string, (bench: Bench) => Promise<Result[]>>> 
   slow,
   index,
   export: exports,
+  stats,
   large,
 };
 /** What runs when nothing is named: all but the one that takes an hour. */

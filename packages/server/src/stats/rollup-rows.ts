@@ -58,8 +58,9 @@ export async function packedRows(
     client,
     `select ${columnsOf(fields)}
      from unnest($2::integer[], $3::bigint[], $4::bigint[]) as span (level, first, last)
-     join tallystick.rollups r on r.log_id = $1 and r.level = span.level
-       and r.bucket >= to_timestamp(span.first * 60) and r.bucket < to_timestamp(span.last * 60)`,
+     -- For each span by the primary key: left to itself, PostgreSQL may read all rows of the log and join them by level.
+     cross join lateral (select * from tallystick.rollups r where r.log_id = $1 and r.level = span.level
+       and r.bucket >= to_timestamp(span.first * 60) and r.bucket < to_timestamp(span.last * 60) offset 0) r`,
     [logId, spans.map(({ level }) => level), spans.map(({ from }) => from), spans.map(({ to }) => to)],
   );
 }
