@@ -4,7 +4,7 @@
 import type { Config } from "@tallystick/server/config";
 import { readCredentials } from "@tallystick/server/credentials";
 import { type Command, Option } from "commander";
-import { CliError, messageOf } from "./errors.ts";
+import { AnswerError, CliError, messageOf } from "./errors.ts";
 import { type Fetch, fetchBy, type TlsOptions } from "./tls-fetch.ts";
 
 /** Where the server is and what to say to it, as given on the command line. */
@@ -102,6 +102,38 @@ export class Api {
     })();
   }
 
+  /**
+   * Server-sent events as they arrive, each with its name and its data. Throws as {@link request}, also where the connection ends, or
+   * nothing was heard for `silenceMs`.
+   */
+  async *events(path: string, silenceMs: number): AsyncGenerator<{ readonly event: string; readonly data: string }> {
+    const controller = new AbortController();
+    const timer = setTimeout(() => controller.abort(new Error("nothing was heard of it")), silenceMs);
+    try {
+      const headers = { accept: "text/event-stream" };
+      const { body } = await this.#ask("GET", path, undefined, headers, controller.signal);
+      let rest = "";
+      for await (const text of (body ?? new ReadableStream()).pipeThrough(new TextDecoderStream())) {
+        timer.refresh();
+        const blocks = (rest + text).split("\n\n");
+        rest = blocks.pop()!;
+        for (const block of blocks) {
+          const field = (name: string) => new RegExp(`^${name}: (.*)$`, "m").exec(block)?.[1] ?? "";
+          yield { event: field("event"), data: field("data") };
+        }
+      }
+    } catch (cause) {
+      if (cause instanceof CliError) throw cause;
+      throw new CliError(`the connection to ${this.#url} was lost (${messageOf((cause as Error).cause ?? cause)})`, {
+        cause,
+      });
+    } finally {
+      clearTimeout(timer);
+      controller.abort();
+    }
+    throw new CliError(`${this.#url} ended the connection`);
+  }
+
   async #send(
     method: Method,
     path: string,
@@ -116,6 +148,7 @@ export class Api {
     path: string,
     body?: unknown,
     headers: Readonly<Record<string, string>> = {},
+    signal?: AbortSignal,
   ): Promise<Response> {
     let response: Response;
     try {
@@ -123,12 +156,13 @@ export class Api {
         method,
         headers: { ...this.#headers, ...headers, ...(body !== undefined && { "content-type": "application/json" }) },
         ...(body !== undefined && { body: JSON.stringify(body) }),
+        ...(signal && { signal }),
       });
     } catch (cause) {
       const reason = messageOf((cause as Error).cause ?? cause);
       throw new CliError(unreachable(this.#url, reason), { cause });
     }
-    if (!response.ok) throw new CliError(problemText(response, await response.text()));
+    if (!response.ok) throw new AnswerError(problemText(response, await response.text()), response.status);
     return response;
   }
 }

@@ -39,7 +39,8 @@ export class EntryTable {
   }
 }
 
-function cellsOf({ recorded_at, event }: ListedEntry): string[] {
+/** The cells of an entry, in the order of the columns. What comes from outside is in them as it is. */
+export function cellsOf({ recorded_at, event }: ListedEntry): string[] {
   const { resource } = event;
   return [
     `${recorded_at.slice(0, 23)}Z`,

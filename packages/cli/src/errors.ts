@@ -20,6 +20,16 @@ export class CliError extends Error {
   }
 }
 
+/** A server's answer that was no success, in its own words. */
+export class AnswerError extends CliError {
+  readonly status: number;
+  constructor(message: string, status: number) {
+    super(message);
+    this.name = "AnswerError";
+    this.status = status;
+  }
+}
+
 const TOLD_AS_THEY_ARE = [
   CliError,
   ConfigError,

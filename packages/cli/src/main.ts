@@ -17,6 +17,7 @@ import { searchCommand } from "./commands/search.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { sqlCommand } from "./commands/sql.ts";
 import { statsCommand } from "./commands/stats.ts";
+import { tailCommand } from "./commands/tail.ts";
 import { tenantsCommand } from "./commands/tenants.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { witnessCommand } from "./commands/witness.ts";
@@ -40,6 +41,7 @@ const program = new Command("tallystick")
   .addCommand(migrateCommand())
   .addCommand(verifyCommand())
   .addCommand(searchCommand())
+  .addCommand(tailCommand())
   .addCommand(exportCommand())
   .addCommand(statsCommand())
   .addCommand(historyCommand())

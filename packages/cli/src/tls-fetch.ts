@@ -18,7 +18,12 @@ export interface TlsOptions {
 /** What requests are sent by: the part of fetch() that the commands use. */
 export type Fetch = (
   url: string,
-  init: { readonly method: string; readonly headers: Record<string, string>; readonly body?: string },
+  init: {
+    readonly method: string;
+    readonly headers: Record<string, string>;
+    readonly body?: string;
+    readonly signal?: AbortSignal;
+  },
 ) => Promise<Response>;
 
 /**
@@ -38,9 +43,9 @@ export function fetchBy({ ca, clientCert: cert, clientKey: key }: TlsOptions, ur
     ...(key !== undefined && { key: read("--client-key", key) }),
   };
   const agent = new Agent(options);
-  return (to, { method, headers, body }) =>
+  return (to, { method, headers, body, signal }) =>
     new Promise((resolve, reject) => {
-      const outgoing = request(to, { method, headers, agent }, (incoming) => {
+      const outgoing = request(to, { method, headers, agent, ...(signal && { signal }) }, (incoming) => {
         const { statusCode: status = 0, statusMessage: statusText = "", headersDistinct } = incoming;
         const received = Object.entries(headersDistinct).flatMap(([name, values = []]) =>
           values.map((value): [string, string] => [name, value]),
