@@ -21,6 +21,7 @@ import { single } from "./single.ts";
 import { slow } from "./slow.ts";
 import { snapshot } from "./snapshot.ts";
 import { stats } from "./stats.ts";
+import { stream } from "./stream.ts";
 import { verify } from "./verify.ts";
 
 const BENCHMARKS: Readonly<Record<string, (bench: Bench) => Promise<Result[]>>> = {
@@ -35,6 +36,7 @@ const BENCHMARKS: Readonly<Record<string, (bench: Bench) => Promise<Result[]>>> 
   signed,
   access,
   slow,
+  stream,
   index,
   export: exports,
   stats,
