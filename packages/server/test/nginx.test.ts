@@ -21,6 +21,7 @@ import {
   type TestServer,
   temporaryDirectory,
 } from "../src/testing/server.ts";
+import { StreamClient } from "../src/testing/stream.ts";
 
 const EVENT = { action: "user.login", actor: { id: "alice" } };
 
@@ -147,6 +148,20 @@ describe.skipIf(skipWithout("nginx (deploy/nginx/get-nginx.sh)", nginx))("nginx"
     started.push(one);
     return one;
   }
+
+  test.each(["sse", "websocket"] as const)("a stream by %s comes at once, and so does a refusal", async (carrier) => {
+    const agent = new Agent({ rejectUnauthorized: false }); // its own CA is checked by the tests of the server's TLS
+    agents.push(agent);
+    const { headers } = behind.api;
+    const client = await StreamClient.open({ carrier, url: proxy.url, headers, agent });
+    await client.until(({ said }) => said.length > 0);
+    const { seq } = await behind.api.record(EVENT);
+    await client.until(({ entries }) => entries.some((entry) => entry.seq === seq));
+    const query = { since_seq: "1000000" };
+    const refused = await StreamClient.open({ carrier, url: proxy.url, headers, agent, query }).catch((error) => error);
+    expect(refused).toMatchObject({ status: 400, problem: { errors: [{ path: "since_seq" }] } });
+    client.close();
+  });
 
   function by(certificate?: IssuedCertificate, headers: Headers = {}, on: Nginx = proxy): Api {
     const agent = new Agent({ ca: [host.cert], cert: certificate?.cert, key: certificate?.key, maxCachedSessions: 0 });
