@@ -491,7 +491,7 @@ table tallystick.text_openings (
   tenant_id uuid not null,
   version smallint not null,
   terms bigint[] storage external not null,
-  text text not null,
+  text text storage external not null,
   constraint text_openings_segment_not_negative CHECK ((segment >= 0)),
   constraint text_openings_pkey PRIMARY KEY (log_id, segment)
 );
@@ -531,7 +531,7 @@ table tallystick.text_segments (
   tenant_id uuid not null,
   version smallint not null,
   terms bigint[] storage external not null,
-  text text not null,
+  text text storage external not null,
   constraint text_segments_segment_not_negative CHECK ((segment >= 0)),
   constraint text_segments_pkey PRIMARY KEY (log_id, segment)
 );

@@ -4,6 +4,7 @@
  */
 
 import { filterOf } from "@tallystick/core/filter-parameters";
+import type { Leaf } from "@tallystick/core/leaf";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Reader } from "../src/log/reader.ts";
@@ -11,8 +12,10 @@ import type { TenantLog } from "../src/log/tenants.ts";
 import { indexRun, reopenRun } from "../src/search/index-run.ts";
 import { Indexer } from "../src/search/indexer.ts";
 import { readLag } from "../src/search/lag.ts";
+import type { SegmentLog } from "../src/search/segment-rows.ts";
 import { SegmentTexts } from "../src/search/segment-text.ts";
 import { phraseTerms } from "../src/search/text-terms.ts";
+import { RollupTally } from "../src/stats/rollup-tally.ts";
 import { indexLog } from "../src/testing/indexing.ts";
 import { append, checkLog, reportOf, TestDatabase, type TestEvent, testSequencer } from "../src/testing/log.ts";
 import { ProblemList } from "../src/verify/report.ts";
@@ -98,6 +101,28 @@ describe("the index", () => {
     }
   });
 
+  test("has the entries that say it in the more telling place first, where rank is asked for", async () => {
+    const log = await db.tenant();
+    const sent: TestEvent[] = [
+      { action: "a.b", actor: { id: "u" }, metadata: { note: "refund" } },
+      { action: "refund.make", actor: { id: "u" }, description: "a refund" },
+      { action: "a.b", actor: { id: "u", name: "Refund Desk" } },
+      { action: "a.b", actor: { id: "u" }, reason: "refund" },
+      { action: "refund.make", actor: { id: "u" } },
+      { action: "a.b", actor: { id: "u" } },
+    ];
+    await append(testSequencer(db.database), log, sent);
+    const ranked = async (limit: number, skip: number) => {
+      const { entries, more } = await new Reader(db.database).ranked(log, filterOf({ q: "refund" }, []), {
+        limit,
+        skip,
+      });
+      return { seqs: entries.map(({ seq }) => seq), more };
+    };
+    expect(await ranked(3, 0)).toEqual({ seqs: [1, 4, 2], more: true });
+    expect(await ranked(3, 3)).toEqual({ seqs: [3, 0], more: false });
+  });
+
   test("has terms that an auditor can derive with psql", async () => {
     const log = await filled(256);
     await indexLog(db.database, log);
@@ -127,13 +152,18 @@ describe("the index", () => {
     const [one, other] = [await connection(), await connection()];
     let counted = 0;
     let tallies = 0;
-    const startTally = () => {
+    const startTally = (one: SegmentLog) => {
+      const rollup = new RollupTally(one);
       let entries = 0;
       tallies++;
       return {
-        add: () => void entries++,
-        write: async () => {
+        add: (leaf: Leaf) => {
+          entries++;
+          rollup.add(leaf);
+        },
+        write: async (...written: Parameters<RollupTally["write"]>) => {
           counted += entries;
+          await rollup.write(...written);
         },
       };
     };

@@ -6,6 +6,7 @@ import type { Leaf } from "@tallystick/core/leaf";
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
 import { knownActions } from "../search/known-actions.ts";
+import { rankBy } from "../search/rank.ts";
 import { findSegments, indexedSegments, positionsIn, type Range } from "../search/segment-search.ts";
 import { type TextClause, textClausesOf } from "../search/text-clauses.ts";
 import { SEGMENT_ENTRIES } from "../search/text-terms.ts";
@@ -46,6 +47,8 @@ export class SearchTimeoutError extends Error {
 
 const SEARCH_TIMEOUT_MS = 5_000;
 const MAX_CANDIDATES = 4_096;
+/** Entries that are put in the order of their rank: more would be read for every page, and ranked by nobody who looks for what is new. */
+const MAX_RANKED = 1_000;
 /** Fewer segments than these are gone through sooner than the entries of an actor. */
 const FEW_SEGMENTS = 500;
 /** Segments that are read at a time. */
@@ -165,6 +168,24 @@ export class Reader {
         next: more ? { seq: entries.at(-1)!.seq } : undefined,
       };
     });
+  }
+
+  /**
+   * Those of the newest 1,000 entries that match, the highest rank first (search/rank.ts) and of one rank the newest first; `limit` of them
+   * behind the first `skip`.
+   */
+  async ranked(
+    log: LogIdentity,
+    filter: Filter,
+    { limit, skip = 0 }: { limit: number; skip?: number },
+  ): Promise<{ entries: readonly Entry[]; more: boolean }> {
+    const { entries } = await this.page(log, filter, { order: "desc", limit: MAX_RANKED });
+    const rankOf = rankBy(filter);
+    const ranked = entries
+      .map((entry) => ({ entry, rank: rankOf(entry.opened) }))
+      .sort((a, b) => b.rank - a.rank || b.entry.seq - a.entry.seq)
+      .map(({ entry }) => entry);
+    return { entries: ranked.slice(skip, skip + limit), more: ranked.length > skip + limit };
   }
 }
 
