@@ -6,6 +6,17 @@ import { logParameter, problems, strict, tenantParameter } from "./shared.ts";
 
 const position = { type: "string", pattern: "^(0|[1-9][0-9]{0,14})$" } as const;
 
+/** One server-sent event. */
+const streamEvent = {
+  type: "object",
+  required: ["event", "data"],
+  properties: {
+    id: { type: "string", description: "The last position that need not be sent again" },
+    event: { type: "string", enum: ["entry", "heartbeat", "lagging", "end"] },
+    data: { description: "JSON: the entry as lists have it, or seq and what else the event says" },
+  },
+} as const;
+
 export const streamSchema = {
   operationId: "streamEntries",
   summary: "Follow entries as they are recorded",
@@ -43,7 +54,7 @@ export const streamSchema = {
   response: {
     200: {
       description: "Events entry, heartbeat, lagging, end",
-      content: { "text/event-stream": { schema: { type: "string" } } },
+      content: { "text/event-stream": { schema: streamEvent } },
     },
     ...problems(400, 401, 403, 404, 429, 503),
   },
