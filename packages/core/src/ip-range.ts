@@ -37,6 +37,21 @@ export function isInRange(address: string, { base, bits }: IpRange): boolean {
   return (bits & 7) === 0 || (bytes[whole]! ^ wanted[whole]!) >> (8 - (bits & 7)) === 0;
 }
 
+/** The addresses of a range, as `normalizeIp` writes them; undefined where there are more than `most`, which is up to 256. */
+export function addressesIn({ base, bits }: IpRange, most: number): string[] | undefined {
+  const bytes = ipBytes(base)!;
+  const count = 2 ** (bytes.length * 8 - bits);
+  if (count > most) return undefined;
+  return Array.from({ length: count }, (_, i) => {
+    const address = bytes.with(-1, bytes.at(-1)! + i); // the bits behind the prefix are zeros, and are all in the last byte
+    return bytes.length === 4 ? address.join(".") : normalizeIp(hexGroups(address))!;
+  });
+}
+
+function hexGroups(bytes: readonly number[]): string {
+  return Array.from({ length: 8 }, (_, i) => (bytes[i * 2]! * 256 + bytes[i * 2 + 1]!).toString(16)).join(":");
+}
+
 function bitAt(bytes: readonly number[], bit: number): number {
   return (bytes[bit >> 3]! >> (7 - (bit & 7))) & 1;
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type FilterError, filterOf } from "../src/filter-parameters.ts";
-import { isInRange, parseIpRange } from "../src/ip-range.ts";
+import { addressesIn, isInRange, parseIpRange } from "../src/ip-range.ts";
 import { parseQuery } from "../src/query.ts";
 import { wordsOf } from "../src/words.ts";
 
@@ -148,6 +148,18 @@ describe("ranges of addresses", () => {
         expect(isInRange(a, range)).toBe(true);
       }),
     );
+  });
+
+  test("are their addresses, where those are few", () => {
+    expect(addressesIn(parseIpRange("192.0.2.252/30")!, 4)).toEqual([
+      "192.0.2.252",
+      "192.0.2.253",
+      "192.0.2.254",
+      "192.0.2.255",
+    ]);
+    expect(addressesIn(parseIpRange("2001:db8::/127")!, 64)).toEqual(["2001:db8::", "2001:db8::1"]);
+    expect(addressesIn(parseIpRange("10.0.0.0/25")!, 64)).toBeUndefined();
+    expect(addressesIn(parseIpRange("::/0")!, 64)).toBeUndefined();
   });
 
   test("are read in one form", () => {

@@ -3,7 +3,7 @@
  */
 import { type Clause, type Filter, TERM_FIELDS, type TermField, type Wanted } from "@tallystick/core/filter";
 import { FIELD_VALUES } from "@tallystick/core/filter-values";
-import type { IpRange } from "@tallystick/core/ip-range";
+import { addressesIn, type IpRange } from "@tallystick/core/ip-range";
 import { TERMLESS_DEFAULTS, termHash } from "./columns.ts";
 
 /** The part of a filter that the database answers; hashes may collide, so that `matcherOf` has the last word. */
@@ -84,8 +84,8 @@ function openingOf({ clauses }: Filter, hash: Hash): { openings: number[]; terms
   const asked = clauses.filter(({ negated }) => !negated);
   for (const clause of asked) {
     if (clause.field !== "ip") continue;
-    const addresses = clause.anyOf.filter(isOneAddress).map(({ base }) => base);
-    if (addresses.length === clause.anyOf.length) return { openings: hash("ip", addresses), terms: null };
+    const addresses = fewAddresses(clause.anyOf);
+    if (addresses !== undefined) return { openings: hash("ip", addresses), terms: null };
   }
   for (const clause of asked) {
     if (clause.field !== "actor_name" && clause.field !== "actor_email") continue;
@@ -107,9 +107,18 @@ function isTermClause(clause: Clause): clause is TermClause {
   return (TERM_FIELDS as readonly string[]).includes(clause.field);
 }
 
-/** Whether a range is a single address, of which the index of openings has a term. */
-export function isOneAddress({ base, bits }: IpRange): boolean {
-  return bits === (base.includes(":") ? 128 : 32);
+/** Most addresses that are looked for one by one. */
+const MAX_ADDRESSES = 64;
+
+/** The addresses of ranges, each of which the index of openings has a term of; undefined where there are too many to look for. */
+export function fewAddresses(ranges: readonly IpRange[]): string[] | undefined {
+  const addresses: string[] = [];
+  for (const range of ranges) {
+    const some = addressesIn(range, MAX_ADDRESSES - addresses.length);
+    if (some === undefined) return undefined;
+    addresses.push(...some);
+  }
+  return addresses;
 }
 
 /** The values, where all are to be compared as they are. */

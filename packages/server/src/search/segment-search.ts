@@ -1,9 +1,13 @@
 /**
  * Finding entries by segments: which segments may have them, and which of their entries have values that do.
  */
+import { type IpRange, isInRange } from "@tallystick/core/ip-range";
 import type pg from "pg";
 import type { TextClause } from "./text-clauses.ts";
 import { SEGMENT_ENTRIES } from "./text-terms.ts";
+
+/** Where an event's address is committed. */
+const IP_POINTER = "/event/context/ip";
 
 /** Positions [from, to). */
 export interface Range {
@@ -58,6 +62,8 @@ export async function positionsIn(
 ): Promise<number[]> {
   const byLine = clauses.filter(({ lines }) => lines !== null);
   const texts = byLine.length === 0 ? new Map<number, never>() : await readTexts(client, logId, segments);
+  const ranges = clauses.flatMap(({ addresses }) => (addresses === undefined ? [] : [addresses]));
+  const addressed = ranges.length === 0 ? undefined : await readAddressed(client, logId, segments, ranges);
   const positions: number[] = [];
   for (const segment of segments) {
     const matches = matchesIn(byLine, texts.get(segment));
@@ -65,10 +71,28 @@ export async function positionsIn(
     for (let i = 0; i < SEGMENT_ENTRIES; i++) {
       const at = newestFirst ? SEGMENT_ENTRIES - 1 - i : i;
       const seq = first + at;
-      if (seq >= from && seq < to && matches[at] === 1) positions.push(seq);
+      if (seq >= from && seq < to && matches[at] === 1 && addressed?.has(seq) !== false) positions.push(seq);
     }
   }
   return positions;
+}
+
+/** Positions within these segments whose addresses are in one of each list of ranges. They are read as they are now. */
+async function readAddressed(
+  client: pg.ClientBase,
+  logId: number,
+  segments: readonly number[],
+  ranges: readonly (readonly IpRange[])[],
+): Promise<Set<number>> {
+  const { rows } = await client.query<{ seq: string; ip: string }>(
+    `select o.seq, o.value::json #>> '{}' as ip
+     from unnest($2::bigint[]) segment
+     join tallystick.openings o on o.log_id = $1 and o.seq >= segment * ${SEGMENT_ENTRIES} and o.seq < (segment + 1) * ${SEGMENT_ENTRIES}
+     where o.pointer = $3`,
+    [logId, segments, IP_POINTER],
+  );
+  const isIn = (ip: string) => ranges.every((anyOf) => anyOf.some((range) => isInRange(ip, range)));
+  return new Set(rows.filter(({ ip }) => isIn(ip)).map(({ seq }) => Number(seq)));
 }
 
 interface Texts {

@@ -3,8 +3,9 @@
  */
 import { phraseOf } from "@tallystick/core/entry-text";
 import type { Clause, Filter, Wanted } from "@tallystick/core/filter";
+import type { IpRange } from "@tallystick/core/ip-range";
 import { wordsOf } from "@tallystick/core/words";
-import { isOneAddress } from "../log/filter.ts";
+import { fewAddresses } from "../log/filter.ts";
 import { rangeAround } from "./address-ranges.ts";
 import { memberHasTerm, memberOf, phraseTerms, textTerm } from "./text-terms.ts";
 
@@ -16,6 +17,8 @@ export interface TextClause {
   readonly lines: readonly string[] | null;
   /** It may be behind a commitment instead. */
   readonly opened: boolean;
+  /** An entry's address, behind its commitment, is in one of these. */
+  readonly addresses?: readonly IpRange[];
 }
 
 /** What can be asked of segments: all of it must hold, and clauses that are not here are not looked at. */
@@ -49,10 +52,17 @@ function clausesOf(logId: number, clause: Clause): TextClause[] {
       return values === undefined ? [] : phraseClause(logId, values, false);
     }
     case "ip": {
-      if (clause.anyOf.every(isOneAddress)) return []; // the same
+      if (fewAddresses(clause.anyOf) !== undefined) return []; // the same
       const ranges = clause.anyOf.map(rangeAround);
       if (ranges.includes(undefined)) return [];
-      return [{ any: ranges.map((range) => [textTerm(logId, "ip", range!)]), lines: null, opened: true }];
+      return [
+        {
+          any: ranges.map((range) => [textTerm(logId, "ip", range!)]),
+          lines: null,
+          opened: true,
+          addresses: clause.anyOf,
+        },
+      ];
     }
     default:
       return [];
