@@ -965,6 +965,23 @@ describe("GET /v1/logs", () => {
     }
   });
 
+  test("order=rank puts first what has the words in the more telling place, on one page", async () => {
+    const { api } = await newTenant();
+    await api.recordAll([
+      event({ action: "refund.pay" }),
+      event({ metadata: { note: "refund" } }),
+      event({ description: "a refund" }),
+      event(),
+    ]);
+    const { body } = await api.get<List>("/v1/logs?q=refund&order=rank&limit=2");
+    expect(body.data.map(({ seq }) => seq)).toEqual([0, 2]);
+    expect([body.next_cursor, body.prev_cursor]).toEqual([null, null]);
+    expect(paths(expectProblem(await api.get("/v1/logs?order=rank&actor_id=a"), 400))).toEqual(["order"]);
+    const { next_cursor } = (await api.get<List>("/v1/logs?q=refund&limit=1")).body;
+    const answer = await api.get(`/v1/logs?q=refund&order=rank&cursor=${next_cursor}`);
+    expect(paths(expectProblem(answer, 400))).toEqual(["cursor"]);
+  });
+
   test("POST /v1/logs/search is the same list, and names what is wrong by its place in the body", async () => {
     const { api } = await newTenant();
     await api.recordAll(Array.from({ length: 3 }, (_, i) => event({ actor: { id: `u-${i}` }, reason: `Gold ${i}` })));

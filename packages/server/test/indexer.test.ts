@@ -112,15 +112,8 @@ describe("the index", () => {
       { action: "a.b", actor: { id: "u" } },
     ];
     await append(testSequencer(db.database), log, sent);
-    const ranked = async (limit: number, skip: number) => {
-      const { entries, more } = await new Reader(db.database).ranked(log, filterOf({ q: "refund" }, []), {
-        limit,
-        skip,
-      });
-      return { seqs: entries.map(({ seq }) => seq), more };
-    };
-    expect(await ranked(3, 0)).toEqual({ seqs: [1, 4, 2], more: true });
-    expect(await ranked(3, 3)).toEqual({ seqs: [3, 0], more: false });
+    const ranked = await new Reader(db.database).ranked(log, filterOf({ q: "refund" }, []), 4);
+    expect(ranked.map(({ seq }) => seq)).toEqual([1, 4, 2, 3]);
   });
 
   test("has terms that an auditor can derive with psql", async () => {

@@ -16,7 +16,7 @@ const PAGE = 1_000;
 interface Options extends ServerOptions {
   readonly limit?: string;
   readonly all?: true;
-  readonly order: "asc" | "desc";
+  readonly order: "asc" | "desc" | "rank";
   readonly json?: true;
   readonly log?: string;
 }
@@ -28,7 +28,11 @@ export function searchCommand(): Command {
         .description("show entries that match, newest first")
         .option("--limit <n>", `how many at most; default: ${DEFAULT_LIMIT}`)
         .addOption(new Option("--all", "every one of them").conflicts("limit"))
-        .addOption(new Option("--order <order>", "by position").choices(["asc", "desc"]).default("desc"))
+        .addOption(
+          new Option("--order <order>", "by position, or by rank: what has the words in the more telling place first")
+            .choices(["asc", "desc", "rank"])
+            .default("desc"),
+        )
         .option("--log <slug>", "an earlier log of the tenant")
         .option("--json", "a line of JSON for each, as the API shows it")
         .option("--api-key <key>", "a key with scope read; default: API_KEY, else credentials.json")

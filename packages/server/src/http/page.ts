@@ -27,6 +27,10 @@ export async function readPage(
   { filter, order, limit, cursor, list }: ListQuery,
   cursors: Cursors,
 ): Promise<PageAnswer> {
+  if (order === "rank") {
+    const ranked = await reader.ranked(log, filter, limit);
+    return { data: ranked.map(entrySummary), next_cursor: null, prev_cursor: null };
+  }
   const back = cursor?.towards === "prev";
   const page = await reader.page(log, filter, { order: back ? opposite(order) : order, limit, after: cursor });
   const entries = back ? page.entries.toReversed() : page.entries;

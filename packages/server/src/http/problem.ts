@@ -210,12 +210,11 @@ export function problemOf(error: unknown): Problem {
     return new Problem(503, "outcome-unknown", detail, { cause: error, retryAfterSeconds: 1 });
   }
   if (error instanceof SearchTimeoutError || (error as { code?: unknown } | null)?.code === "57014") {
-    return new Problem(
-      422,
-      "query-too-slow",
-      "The query was stopped after 5 s: narrow it by a time range, an actor, a resource or a request id.",
-      { cause: error },
-    );
+    const advice =
+      error instanceof SearchTimeoutError
+        ? error.message
+        : "Narrow it by a time range, an actor, a resource or a request id.";
+    return new Problem(422, "query-too-slow", `The query was stopped after 5 s. ${advice}`, { cause: error });
   }
   if (isUnavailable(error)) {
     return new Problem(503, "unavailable", "The database cannot be reached, or is busy: try again.", {

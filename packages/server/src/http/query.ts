@@ -13,7 +13,8 @@ const MAX_LIMIT = 1_000;
 
 export interface ListQuery {
   readonly filter: Filter;
-  readonly order: Order;
+  /** `rank`: what says it in the more telling place first, among the newest that match; the only page that there is. */
+  readonly order: Order | "rank";
   readonly limit: number;
   /** Where the page begins; undefined on the first. */
   readonly cursor: Cursor | undefined;
@@ -46,13 +47,24 @@ export function parseListQuery(query: Parameters, log: LogIdentity, cursors: Cur
     return value;
   };
   const filter = readFilter(query, errors);
-  const order: Order = query.order === "asc" ? "asc" : "desc";
+  const order = query.order === "asc" || query.order === "rank" ? query.order : "desc";
   const limit = read("limit", parseLimit, `a whole number from 1 to ${MAX_LIMIT}`) ?? DEFAULT_LIMIT;
   const cursor = read("cursor", (text) => cursors.decode(text), "a next_cursor or prev_cursor, unchanged");
+  if (order === "rank") requireText(filter, query.cursor, errors);
   refuse(errors);
   const list = listHash([filter, order]);
   if (cursor !== undefined) requireOwn(cursor, log, list);
   return { filter, order, limit, cursor, list };
+}
+
+/** Where nothing is searched for as text there is no rank, and where entries come by it there is no position to go on from. */
+function requireText({ clauses }: Filter, cursor: unknown, errors: FieldError[]): void {
+  if (errors.length > 0) return;
+  if (!clauses.some(({ field, negated }) => field === "text" && !negated)) {
+    errors.push({ path: "order", message: "is rank, which needs a word in q to rank by: add one, or ask for desc" });
+  }
+  if (cursor !== undefined)
+    errors.push({ path: "cursor", message: "does not go with order=rank, which has one page: raise limit" });
 }
 
 /** @throws {Problem} 400 where a cursor is another list's. */

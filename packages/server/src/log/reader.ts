@@ -1,10 +1,11 @@
 /**
  * Reading entries: one by id, pages by filter. Openings are merged in.
  */
-import { type Filter, matcherOf } from "@tallystick/core/filter";
+import { type Filter, matcherOf, NO_FILTER } from "@tallystick/core/filter";
 import type { Leaf } from "@tallystick/core/leaf";
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
+import { narrowingAdvice } from "../search/advice.ts";
 import { knownActions } from "../search/known-actions.ts";
 import { rankBy } from "../search/rank.ts";
 import { findSegments, indexedSegments, positionsIn, type Range } from "../search/segment-search.ts";
@@ -37,10 +38,10 @@ export interface Page {
   readonly next: { readonly seq: number } | undefined;
 }
 
-/** A page was not filled in the time that a query may take. */
+/** A page was not filled in the time that a query may take; the message says what would narrow the search. */
 export class SearchTimeoutError extends Error {
-  constructor() {
-    super("the search took too long");
+  constructor(filter: Filter = NO_FILTER, options?: ErrorOptions) {
+    super(narrowingAdvice(filter), options);
     this.name = "SearchTimeoutError";
   }
 }
@@ -159,7 +160,9 @@ export class Reader {
         found: [],
         deadline: performance.now() + SEARCH_TIMEOUT_MS,
       };
-      await find(search, range);
+      await find(search, range).catch((cause: unknown) => {
+        throw isStopped(cause) ? new SearchTimeoutError(filter, { cause }) : cause;
+      });
       const { found } = search;
       const entries = found.slice(0, limit);
       const more = found.length > limit;
@@ -171,22 +174,23 @@ export class Reader {
   }
 
   /**
-   * Those of the newest 1,000 entries that match, the highest rank first (search/rank.ts) and of one rank the newest first; `limit` of them
-   * behind the first `skip`.
+   * Of the newest 1,000 entries that match, the `limit` of the highest rank (search/rank.ts), the highest first and of one rank the newest
+   * first.
    */
-  async ranked(
-    log: LogIdentity,
-    filter: Filter,
-    { limit, skip = 0 }: { limit: number; skip?: number },
-  ): Promise<{ entries: readonly Entry[]; more: boolean }> {
+  async ranked(log: LogIdentity, filter: Filter, limit: number): Promise<readonly Entry[]> {
     const { entries } = await this.page(log, filter, { order: "desc", limit: MAX_RANKED });
     const rankOf = rankBy(filter);
-    const ranked = entries
+    return entries
       .map((entry) => ({ entry, rank: rankOf(entry.opened) }))
       .sort((a, b) => b.rank - a.rank || b.entry.seq - a.entry.seq)
+      .slice(0, limit)
       .map(({ entry }) => entry);
-    return { entries: ranked.slice(skip, skip + limit), more: ranked.length > skip + limit };
   }
+}
+
+/** Whether PostgreSQL stopped a statement that took too long. */
+function isStopped(error: unknown): boolean {
+  return (error as { code?: unknown } | null)?.code === "57014";
 }
 
 /** A search that is under way. */
@@ -278,11 +282,11 @@ async function findBySegments(
   let read = 0;
   const before = found.length;
   for (let wanted = FIRST_SEGMENTS; from < to; ) {
-    if (performance.now() > deadline) throw new SearchTimeoutError();
+    if (performance.now() > deadline) throw new SearchTimeoutError(search.filter);
     const segments = await findSegments(client, logId, clauses, { from, to }, desc, wanted);
     const positions = await positionsIn(client, logId, clauses, { from, to }, desc, segments);
     for (let at = 0, size = MIN_ENTRIES; at < positions.length && found.length < limit; ) {
-      if (performance.now() > deadline) throw new SearchTimeoutError();
+      if (performance.now() > deadline) throw new SearchTimeoutError(search.filter);
       // Nearly all of them match, unless something else is asked for as well: then ever more are looked at.
       const part = positions.slice(at, at + Math.max(size, limit - found.length));
       at += part.length;
@@ -312,7 +316,7 @@ async function findByEntries(search: Search, candidates: Candidates, range: Rang
     found.length < limit;
     wanted = Math.min(wanted * 4, MAX_CANDIDATES)
   ) {
-    if (performance.now() > deadline) throw new SearchTimeoutError();
+    if (performance.now() > deadline) throw new SearchTimeoutError(search.filter);
     const { rows } = await client.query<EntryRow>(
       `select ${ENTRY_ROW}
        from tallystick.find_positions($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) found

@@ -18,7 +18,7 @@ interface SearchBody {
   readonly search_text?: string;
   readonly filters?: Parameters;
   readonly log?: string;
-  readonly order?: "asc" | "desc";
+  readonly order?: "asc" | "desc" | "rank";
   readonly limit?: number;
   readonly cursor?: string;
 }

@@ -96,6 +96,13 @@ export const filterParameters = {
   occurred_to: timeParameter,
 } as const;
 
+export const order = {
+  type: "string",
+  enum: ["asc", "desc", "rank"],
+  description:
+    "By position; desc unless given. rank, where q has words: the newest 1,000 that match by where they have them, actions and names before reasons and descriptions before the rest; one page",
+} as const;
+
 export const listEntriesSchema = {
   operationId: "listEntries",
   summary: "List entries",
@@ -108,7 +115,7 @@ export const listEntriesSchema = {
       ...tenantParameter,
       ...logParameter,
       ...filterParameters,
-      order: { type: "string", enum: ["asc", "desc"], description: "By position; desc unless given" },
+      order,
       limit: { type: "string", pattern: "^[0-9]+$", description: "1 to 1000; 50 unless given" },
       cursor: { type: "string", description: "next_cursor or prev_cursor of a page of the same list" },
     },

@@ -1,7 +1,7 @@
 /**
  * Schema of the search.
  */
-import { filterParameters, pageOfEntries } from "./entries.ts";
+import { filterParameters, order, pageOfEntries } from "./entries.ts";
 import { logParameter, problems, strict, tenantParameter } from "./shared.ts";
 
 const { q: _, ...filters } = filterParameters;
@@ -26,7 +26,7 @@ export const searchEntriesSchema = {
         properties: Object.fromEntries(Object.entries(filters).map(([name, one]) => [name, valuesOf(one)])),
       },
       ...logParameter,
-      order: { type: "string", enum: ["asc", "desc"], description: "By position; desc unless given" },
+      order,
       limit: { type: "integer", minimum: 1, maximum: 1_000, description: "50 unless given" },
       cursor: { type: "string", description: "next_cursor or prev_cursor of a page of the same list" },
     },
