@@ -32,8 +32,8 @@ $$;
 -- each entry; nothing that matches is left out.
 --
 -- `clauses` has a row for each clause, which are the terms (without the block) of which an entry must have one; rows are filled up by
--- repeating. Order them from the rarest field to the commonest. `none_terms`: an entry has none of them. `opening_terms`: it has an
--- opening with one of them, or one of `opening_or_terms`.
+-- repeating. Order them from the rarest field to the commonest. `opening_terms`: an entry has an opening with one of them, or one of
+-- `opening_or_terms`. Nothing leaves an entry out by a term that it has: whoever records it could choose a value whose hash collides.
 --
 -- An owner function, because under row-level security the operators of arrays, which are not leakproof, are kept out of index
 -- conditions. Its plans do not depend on statistics, which are stale exactly when many entries have just arrived:
@@ -43,7 +43,7 @@ $$;
 --   * with none of these all is read in order, in growing windows.
 create function tallystick.find_positions(
   log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer,
-  clauses bigint[], none_terms bigint[], opening_terms bigint[], opening_or_terms bigint[], action_patterns text[],
+  clauses bigint[], opening_terms bigint[], opening_or_terms bigint[], action_patterns text[],
   occurred_from timestamptz, occurred_to timestamptz
 )
 returns table (seq bigint, recorded_at timestamptz)
@@ -65,11 +65,12 @@ declare
   k2 bigint[];
   k3 bigint[];
   k4 bigint[];
-  refused bigint[];
   opening_keys bigint[];
   opening_term bigint;
-  opening_only boolean := clauses = '{}' and none_terms = '{}' and action_patterns is null and occurred_from is null and occurred_to is null;
+  opening_only boolean := clauses = '{}' and action_patterns is null and occurred_from is null and occurred_to is null;
   here bigint[];
+  -- An entry may have the same name, or address, for its actor and for each of the four behind it.
+  most_alike constant integer := 16;
   in_order boolean := not by_opening; -- else by an index
   window_size bigint := case when by_terms then 512 else greatest(wanted * 2, 512) end;
   blocks bigint := 1; -- how many the next look-up in an index spans
@@ -103,7 +104,6 @@ begin
     k2 := tallystick.terms_in(c2, low, high);
     k3 := tallystick.terms_in(c3, low, high);
     k4 := tallystick.terms_in(c4, low, high);
-    refused := tallystick.terms_in(none_terms, low, high);
 
     if in_order then
       -- IS NOT FALSE keeps the index on terms out of these plans, which are to read in order, and lets clauses that are not there hold.
@@ -112,7 +112,6 @@ begin
           select e.seq, e.recorded_at from tallystick.entries e
           where e.log_id = log and e.seq >= low and e.seq < high and e.recorded_at >= low_time and e.recorded_at <= high_time
             and (e.terms && k1) is not false and (e.terms && k2) is not false and (e.terms && k3) is not false and (e.terms && k4) is not false
-            and (e.terms && refused) is not true
             and (action_patterns is null or e.action like any (action_patterns))
             and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
             and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
@@ -122,7 +121,6 @@ begin
           select e.seq, e.recorded_at from tallystick.entries e
           where e.log_id = log and e.seq >= low and e.seq < high and e.recorded_at >= low_time and e.recorded_at <= high_time
             and (e.terms && k1) is not false and (e.terms && k2) is not false and (e.terms && k3) is not false and (e.terms && k4) is not false
-            and (e.terms && refused) is not true
             and (action_patterns is null or e.action like any (action_patterns))
             and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
             and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
@@ -134,14 +132,16 @@ begin
         -- Without sorts (see above) the order leaves the index on terms as the only one to go by.
         if newest_first then
           here := here || array(
-            select o.seq from tallystick.openings o
-            where o.log_id = log and o.term = opening_term and o.seq >= low and o.seq < high and o.recorded_at >= low_time and o.recorded_at <= high_time
-            order by o.term desc, o.seq desc limit case when opening_only then remaining end);
+            select distinct o.seq from (
+              select o.seq from tallystick.openings o
+              where o.log_id = log and o.term = opening_term and o.seq >= low and o.seq < high and o.recorded_at >= low_time and o.recorded_at <= high_time
+              order by o.term desc, o.seq desc limit case when opening_only then remaining * most_alike end) o);
         else
           here := here || array(
-            select o.seq from tallystick.openings o
-            where o.log_id = log and o.term = opening_term and o.seq >= low and o.seq < high and o.recorded_at >= low_time and o.recorded_at <= high_time
-            order by o.term, o.seq limit case when opening_only then remaining end);
+            select distinct o.seq from (
+              select o.seq from tallystick.openings o
+              where o.log_id = log and o.term = opening_term and o.seq >= low and o.seq < high and o.recorded_at >= low_time and o.recorded_at <= high_time
+              order by o.term, o.seq limit case when opening_only then remaining * most_alike end) o);
         end if;
       end loop;
       opening_keys := tallystick.terms_in(opening_or_terms, low, high);
@@ -156,7 +156,6 @@ begin
         select e.seq, e.recorded_at from tallystick.entries e
         where e.log_id = log and e.seq = any (here) and e.recorded_at >= low_time and e.recorded_at <= high_time
           and (e.terms && k1) is not false and (e.terms && k2) is not false and (e.terms && k3) is not false and (e.terms && k4) is not false
-          and (e.terms && refused) is not true
           and (action_patterns is null or e.action like any (action_patterns))
           and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
           and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
@@ -166,7 +165,6 @@ begin
         select e.seq, e.recorded_at from tallystick.entries e
         where e.terms && k1
           and e.log_id + 0 = log and e.seq + 0 >= low and e.seq + 0 < high and e.recorded_at >= low_time and e.recorded_at <= high_time
-          and (e.terms && refused) is not true
           and (action_patterns is null or e.action like any (action_patterns))
           and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
           and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
@@ -177,7 +175,6 @@ begin
         where e.terms && k1 and e.terms && k2
           and e.log_id + 0 = log and e.seq + 0 >= low and e.seq + 0 < high and e.recorded_at >= low_time and e.recorded_at <= high_time
           and (e.terms && k3) is not false and (e.terms && k4) is not false
-          and (e.terms && refused) is not true
           and (action_patterns is null or e.action like any (action_patterns))
           and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
           and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
@@ -204,9 +201,9 @@ begin
 end
 $$;
 
-revoke all on function tallystick.find_positions(integer, bigint, bigint, boolean, integer, bigint[], bigint[], bigint[], bigint[], text[], timestamptz, timestamptz),
+revoke all on function tallystick.find_positions(integer, bigint, bigint, boolean, integer, bigint[], bigint[], bigint[], text[], timestamptz, timestamptz),
   tallystick.terms_in(bigint[], bigint, bigint) from public;
-grant execute on function tallystick.find_positions(integer, bigint, bigint, boolean, integer, bigint[], bigint[], bigint[], bigint[], text[], timestamptz, timestamptz)
+grant execute on function tallystick.find_positions(integer, bigint, bigint, boolean, integer, bigint[], bigint[], bigint[], text[], timestamptz, timestamptz)
   to tallystick_reader;
 comment on function tallystick.find_positions(integer, bigint, bigint, boolean, integer, bigint[], bigint[], text, timestamptz, timestamptz, bigint) is
   'For servers of the release before, which go on while an upgrade is under way.';

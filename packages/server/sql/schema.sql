@@ -1350,7 +1350,7 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.find_client_certificate(bytea,text[]) to tallystick_writer;
 
-CREATE OR REPLACE FUNCTION tallystick.find_positions(log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer, clauses bigint[], none_terms bigint[], opening_terms bigint[], opening_or_terms bigint[], action_patterns text[], occurred_from timestamp with time zone, occurred_to timestamp with time zone)
+CREATE OR REPLACE FUNCTION tallystick.find_positions(log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer, clauses bigint[], opening_terms bigint[], opening_or_terms bigint[], action_patterns text[], occurred_from timestamp with time zone, occurred_to timestamp with time zone)
  RETURNS TABLE(seq bigint, recorded_at timestamp with time zone)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER ROWS 50
@@ -1374,11 +1374,12 @@ declare
   k2 bigint[];
   k3 bigint[];
   k4 bigint[];
-  refused bigint[];
   opening_keys bigint[];
   opening_term bigint;
-  opening_only boolean := clauses = '{}' and none_terms = '{}' and action_patterns is null and occurred_from is null and occurred_to is null;
+  opening_only boolean := clauses = '{}' and action_patterns is null and occurred_from is null and occurred_to is null;
   here bigint[];
+  -- An entry may have the same name, or address, for its actor and for each of the four behind it.
+  most_alike constant integer := 16;
   in_order boolean := not by_opening; -- else by an index
   window_size bigint := case when by_terms then 512 else greatest(wanted * 2, 512) end;
   blocks bigint := 1; -- how many the next look-up in an index spans
@@ -1412,7 +1413,6 @@ begin
     k2 := tallystick.terms_in(c2, low, high);
     k3 := tallystick.terms_in(c3, low, high);
     k4 := tallystick.terms_in(c4, low, high);
-    refused := tallystick.terms_in(none_terms, low, high);
 
     if in_order then
       -- IS NOT FALSE keeps the index on terms out of these plans, which are to read in order, and lets clauses that are not there hold.
@@ -1421,7 +1421,6 @@ begin
           select e.seq, e.recorded_at from tallystick.entries e
           where e.log_id = log and e.seq >= low and e.seq < high and e.recorded_at >= low_time and e.recorded_at <= high_time
             and (e.terms && k1) is not false and (e.terms && k2) is not false and (e.terms && k3) is not false and (e.terms && k4) is not false
-            and (e.terms && refused) is not true
             and (action_patterns is null or e.action like any (action_patterns))
             and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
             and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
@@ -1431,7 +1430,6 @@ begin
           select e.seq, e.recorded_at from tallystick.entries e
           where e.log_id = log and e.seq >= low and e.seq < high and e.recorded_at >= low_time and e.recorded_at <= high_time
             and (e.terms && k1) is not false and (e.terms && k2) is not false and (e.terms && k3) is not false and (e.terms && k4) is not false
-            and (e.terms && refused) is not true
             and (action_patterns is null or e.action like any (action_patterns))
             and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
             and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
@@ -1443,14 +1441,16 @@ begin
         -- Without sorts (see above) the order leaves the index on terms as the only one to go by.
         if newest_first then
           here := here || array(
-            select o.seq from tallystick.openings o
-            where o.log_id = log and o.term = opening_term and o.seq >= low and o.seq < high and o.recorded_at >= low_time and o.recorded_at <= high_time
-            order by o.term desc, o.seq desc limit case when opening_only then remaining end);
+            select distinct o.seq from (
+              select o.seq from tallystick.openings o
+              where o.log_id = log and o.term = opening_term and o.seq >= low and o.seq < high and o.recorded_at >= low_time and o.recorded_at <= high_time
+              order by o.term desc, o.seq desc limit case when opening_only then remaining * most_alike end) o);
         else
           here := here || array(
-            select o.seq from tallystick.openings o
-            where o.log_id = log and o.term = opening_term and o.seq >= low and o.seq < high and o.recorded_at >= low_time and o.recorded_at <= high_time
-            order by o.term, o.seq limit case when opening_only then remaining end);
+            select distinct o.seq from (
+              select o.seq from tallystick.openings o
+              where o.log_id = log and o.term = opening_term and o.seq >= low and o.seq < high and o.recorded_at >= low_time and o.recorded_at <= high_time
+              order by o.term, o.seq limit case when opening_only then remaining * most_alike end) o);
         end if;
       end loop;
       opening_keys := tallystick.terms_in(opening_or_terms, low, high);
@@ -1465,7 +1465,6 @@ begin
         select e.seq, e.recorded_at from tallystick.entries e
         where e.log_id = log and e.seq = any (here) and e.recorded_at >= low_time and e.recorded_at <= high_time
           and (e.terms && k1) is not false and (e.terms && k2) is not false and (e.terms && k3) is not false and (e.terms && k4) is not false
-          and (e.terms && refused) is not true
           and (action_patterns is null or e.action like any (action_patterns))
           and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
           and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
@@ -1475,7 +1474,6 @@ begin
         select e.seq, e.recorded_at from tallystick.entries e
         where e.terms && k1
           and e.log_id + 0 = log and e.seq + 0 >= low and e.seq + 0 < high and e.recorded_at >= low_time and e.recorded_at <= high_time
-          and (e.terms && refused) is not true
           and (action_patterns is null or e.action like any (action_patterns))
           and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
           and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
@@ -1486,7 +1484,6 @@ begin
         where e.terms && k1 and e.terms && k2
           and e.log_id + 0 = log and e.seq + 0 >= low and e.seq + 0 < high and e.recorded_at >= low_time and e.recorded_at <= high_time
           and (e.terms && k3) is not false and (e.terms && k4) is not false
-          and (e.terms && refused) is not true
           and (action_patterns is null or e.action like any (action_patterns))
           and (occurred_from is null or coalesce(e.occurred_at, e.recorded_at) >= occurred_from)
           and (occurred_to is null or coalesce(e.occurred_at, e.recorded_at) < occurred_to)
@@ -1513,7 +1510,7 @@ begin
 end
 $function$;
 owner tallystick_owner;
-grant execute on tallystick.find_positions(integer,bigint,bigint,boolean,integer,bigint[],bigint[],bigint[],bigint[],text[],timestamp with time zone,timestamp with time zone) to tallystick_reader;
+grant execute on tallystick.find_positions(integer,bigint,bigint,boolean,integer,bigint[],bigint[],bigint[],text[],timestamp with time zone,timestamp with time zone) to tallystick_reader;
 
 CREATE OR REPLACE FUNCTION tallystick.find_positions(log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer, all_terms bigint[], none_terms bigint[], action_pattern text, occurred_from timestamp with time zone, occurred_to timestamp with time zone, opening_term bigint)
  RETURNS TABLE(seq bigint, recorded_at timestamp with time zone)

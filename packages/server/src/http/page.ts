@@ -45,13 +45,17 @@ export async function readPage(
   };
 }
 
-/** The `Link` header (RFC 8288) of a page; undefined where it is the only one. */
+/** Of a `Link`: clients refuse answers whose headers have more than 8 or 16 kB in all. */
+const MAX_LINK_BYTES = 4_096;
+
+/** The `Link` header (RFC 8288) of a page; undefined where it is the only one, or where the query is so long that the cursors in the body must do. */
 export function linkOf(path: string, parameters: Parameters, page: PageAnswer): string | undefined {
   const links = (["next", "prev"] as const).flatMap((rel) => {
     const cursor = page[`${rel}_cursor`];
     return cursor === null ? [] : `<${path}?${searchOf({ ...parameters, cursor })}>; rel="${rel}"`;
   });
-  return links.length === 0 ? undefined : links.join(", ");
+  const link = links.join(", ");
+  return link === "" || link.length > MAX_LINK_BYTES ? undefined : link;
 }
 
 function searchOf(parameters: Parameters): string {

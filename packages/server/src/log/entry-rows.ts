@@ -43,7 +43,7 @@ export async function entriesAt(
   client: pg.ClientBase,
   logId: number,
   seqs: readonly number[],
-  { clauses, noneTerms }: Pick<Candidates, "clauses" | "noneTerms">,
+  { clauses }: Pick<Candidates, "clauses">,
 ): Promise<Entry[]> {
   if (seqs.length === 0) return [];
   const [first, last] = [seqs.reduce((a, b) => Math.min(a, b)), seqs.reduce((a, b) => Math.max(a, b))];
@@ -53,7 +53,6 @@ export async function entriesAt(
     return `(select array_agg(((e.seq >> 16) << 32) | term) from unnest($${values.length}::bigint[]) term)`;
   };
   const conditions = clauses.map((terms) => ` and e.terms && ${termsOf(terms)}`);
-  if (noneTerms.length > 0) conditions.push(` and not e.terms && ${termsOf(noneTerms)}`);
   const { rows } = await client.query<EntryRow>(
     `select ${ENTRY_ROW} from tallystick.entries e where e.log_id = $1 and e.seq = any ($2::bigint[])
        and e.recorded_at >= tallystick.time_at($1, $3) and e.recorded_at <= tallystick.time_at($1, $4)${conditions.join("")} order by e.seq`,

@@ -10,8 +10,6 @@ import { TERMLESS_DEFAULTS, termHash } from "./columns.ts";
 export interface Candidates {
   /** Terms without the block; of each row an entry must have one. From the rarest field to the commonest. */
   readonly clauses: readonly (readonly number[])[];
-  /** Terms that an entry must not have. */
-  readonly noneTerms: readonly number[];
   /** An entry must have an opening with one of these, or one of `openingOrTerms`; null asks for nothing. */
   readonly openingTerms: readonly number[] | null;
   readonly openingOrTerms: readonly number[] | null;
@@ -26,7 +24,6 @@ type TermClause = Clause & { readonly field: TermField; readonly anyOf: readonly
 
 export function candidatesOf(logId: number, filter: Filter): Candidates {
   const rows: { field: TermField; terms: number[] }[] = [];
-  const noneTerms: number[] = [];
   let actionPatterns: string[] | null = null;
   const hash = (field: string, values: readonly string[]) => values.map((value) => termHash(logId, field, value));
   for (const clause of filter.clauses) {
@@ -40,27 +37,19 @@ export function candidatesOf(logId: number, filter: Filter): Candidates {
     }
     const fallback = TERMLESS_DEFAULTS[field];
     if (fallback === undefined) {
-      if (clause.negated) noneTerms.push(...hash(field, values));
-      else rows.push({ field, terms: hash(field, values) });
+      if (!clause.negated) rows.push({ field, terms: hash(field, values) });
       continue;
     }
-    // Every entry has one of a few values here, and the default has no term: to be it is to be none of the others.
+    // Every entry has one of a few values here: not to be the default, which has no term, is to be one of the others. For what entries must
+    // not have the index is not asked: whoever records one could choose a value whose hash is that of another.
     const isWanted = (value: string) => values.includes(value) !== clause.negated;
     const others = FIELD_VALUES[field]!.filter((value) => value !== fallback);
-    if (isWanted(fallback))
-      noneTerms.push(
-        ...hash(
-          field,
-          others.filter((value) => !isWanted(value)),
-        ),
-      );
-    else if (others.some(isWanted)) rows.push({ field, terms: hash(field, others.filter(isWanted)) });
+    if (!isWanted(fallback) && others.some(isWanted)) rows.push({ field, terms: hash(field, others.filter(isWanted)) });
   }
   rows.sort((a, b) => TERM_FIELDS.indexOf(a.field) - TERM_FIELDS.indexOf(b.field));
   const opening = rows.some(({ field }) => RARE.has(field)) ? undefined : openingOf(filter, hash);
   return {
     clauses: rows.map(({ terms }) => terms),
-    noneTerms,
     openingTerms: opening?.openings ?? null,
     openingOrTerms: opening?.terms ?? null,
     actionPatterns,

@@ -254,7 +254,7 @@ async function findIn(search: Search, range: Range): Promise<void> {
   const tail = { from: Math.max(range.from, indexed), to: range.to };
   const parts = [
     () => findBySegments(search, clauses, candidates, head),
-    () => findByEntries(search, candidates, tail),
+    () => findByEntries(search, candidates, tail, true),
   ];
   for (const part of desc ? parts.reverse() : parts) if (search.found.length < search.limit) await part();
 }
@@ -319,7 +319,7 @@ async function findByEntries(search: Search, candidates: Candidates, range: Rang
     if (performance.now() > deadline) throw new SearchTimeoutError(search.filter);
     const { rows } = await client.query<EntryRow>(
       `select ${ENTRY_ROW}
-       from tallystick.find_positions($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) found
+       from tallystick.find_positions($1, $2, $3, $4, $5, $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10, $11) found
        join tallystick.entries e on e.log_id = $1 and e.seq = found.seq and e.recorded_at = found.recorded_at
        order by case when $4 then -e.seq else e.seq end`,
       [
@@ -329,7 +329,6 @@ async function findByEntries(search: Search, candidates: Candidates, range: Rang
         desc,
         wanted,
         rectangular(candidates.clauses),
-        candidates.noneTerms,
         candidates.openingTerms,
         candidates.openingOrTerms,
         candidates.actionPatterns,
