@@ -18,6 +18,15 @@ export function lineOf(values: readonly string[]): string {
   return line;
 }
 
+/** The line of an event as it is now, made when it is first asked for: once for all that look into it. */
+export function lazyLineOf(event: Event): () => string {
+  let line: string | undefined;
+  return () => {
+    line ??= lineOf(textsOf(event));
+    return line;
+  };
+}
+
 /** The text that is looked for in lines: words with a space around them; with `prefix` the last one may go on. */
 export function phraseOf(words: readonly string[], prefix: boolean): string {
   return ` ${words.join(" ")}${prefix ? "" : " "}`;

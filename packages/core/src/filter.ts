@@ -3,7 +3,7 @@
  */
 
 import { occurredAtOf } from "./defaults.ts";
-import { lineOf, phraseOf, textsOf } from "./entry-text.ts";
+import { lazyLineOf, phraseOf } from "./entry-text.ts";
 import { entryFieldValues, resourcesOf } from "./filter-values.ts";
 import { type IpRange, isInRange } from "./ip-range.ts";
 import type { Leaf } from "./leaf.ts";
@@ -82,7 +82,10 @@ export function isTimeRange({ clauses, occurredFrom, occurredTo }: Filter): bool
 type Answer = boolean | undefined;
 
 /** What is asked of one clause's entries. */
-type Check = (leaf: Leaf) => Answer;
+type Check = (leaf: Leaf, line: () => string) => Answer;
+
+/** Whether an entry is asked for. `line`: of its event (entry-text.ts), for who compares one entry with many filters. */
+export type Matcher = (leaf: Leaf, line?: () => string) => boolean;
 
 /**
  * The check that a filter stands for, on entries with their openings merged in. It takes any leaf, whatever stands where its event
@@ -91,7 +94,7 @@ type Check = (leaf: Leaf) => Answer;
  * @param erased what an entry is held to be where only an erased value would tell: to be asked for, or (unless given) not. That an
  *   erased value is *not* something holds in any case.
  */
-export function matcherOf(filter: Filter, erased = false): (leaf: Leaf) => boolean {
+export function matcherOf(filter: Filter, erased = false): Matcher {
   const checks = filter.clauses
     .filter((clause) => !isHalfResource(clause))
     .map((clause) => checkedWith(clause, erased));
@@ -99,17 +102,17 @@ export function matcherOf(filter: Filter, erased = false): (leaf: Leaf) => boole
   if (halves.length > 0) checks.push(resourceCheck(halves));
   const { from, to, occurredFrom, occurredTo } = filter;
   const byOccurrence = occurredFrom !== undefined || occurredTo !== undefined;
-  return (leaf) => {
+  return (leaf, line = lazyLineOf(leaf.event)) => {
     if (!isWithin({ from, to }, leaf.recorded_at)) return false;
     if (byOccurrence && !isWithin({ from: occurredFrom, to: occurredTo }, occurredAt(leaf))) return false;
-    return checks.every((check) => check(leaf));
+    return checks.every((check) => check(leaf, line));
   };
 }
 
-function checkedWith(clause: Clause, erased: boolean): (leaf: Leaf) => boolean {
+function checkedWith(clause: Clause, erased: boolean): (leaf: Leaf, line: () => string) => boolean {
   const check = checkOf(clause);
-  if (clause.negated) return (leaf) => !check(leaf); // undefined: nothing says that it is
-  return (leaf) => check(leaf) ?? erased;
+  if (clause.negated) return (leaf, line) => !check(leaf, line); // undefined: nothing says that it is
+  return (leaf, line) => check(leaf, line) ?? erased;
 }
 
 function checkOf(clause: Clause): Check {
@@ -136,9 +139,8 @@ function checkOf(clause: Clause): Check {
       );
     case "text": {
       const phrases = clause.anyOf.map(({ words, prefix }) => phraseOf(words, prefix));
-      return ({ event }) => {
-        const line = lineOf(textsOf(event));
-        if (phrases.some((phrase) => line.includes(phrase))) return true;
+      return ({ event }, line) => {
+        if (phrases.some((phrase) => line().includes(phrase))) return true;
         return hasErasedText(event) ? undefined : false;
       };
     }

@@ -169,7 +169,8 @@ async function logOf(events: readonly PastEvent[], runs: readonly number[]) {
 
 /** Compares an answer with what a loop over all entries counts. */
 function compare(found: Statistics, leaves: readonly Leaf[], { filter, timeZone, interval, by, top }: StatisticsQuery) {
-  const matching = leaves.filter(matcherOf(filter));
+  const matches = matcherOf(filter);
+  const matching = leaves.filter((leaf) => matches(leaf));
   expect(found.entries).toBe(matching.length);
   const expected = by === undefined ? undefined : countsOf(matching, by);
   if (expected === undefined) expect(found.values).toBeUndefined();

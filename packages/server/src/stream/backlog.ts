@@ -1,12 +1,12 @@
 /**
  * What a stream has to be given before it can follow: read in pages, by the index where much lies behind, straight where little does.
  */
-import { type Filter, matcherOf } from "@tallystick/core/filter";
-import type { Leaf } from "@tallystick/core/leaf";
+import { type Filter, type Matcher, matcherOf } from "@tallystick/core/filter";
 import type { LogIdentity } from "../log/identity.ts";
 import { type Entry, type Reader, SearchTimeoutError } from "../log/reader.ts";
 import type { Slots } from "./slots.ts";
 import { RUN_ENTRIES, type TailReader } from "./tail-reader.ts";
+import type { Turns } from "./turns.ts";
 
 /** Matching entries between two positions, and what is known by then. */
 export interface Piece {
@@ -29,13 +29,14 @@ export interface BacklogParts {
   readonly tail: TailReader;
   /** How many read at a time, of all streams: those who look back are not to hold up those who search and write. */
   readonly slots: Slots;
+  readonly turns: Turns;
 }
 
 export class Backlog {
   readonly #parts: BacklogParts;
   readonly #log: LogIdentity;
   readonly #filter: Filter;
-  readonly #matches: (leaf: Leaf) => boolean;
+  readonly #matches: Matcher;
   #window = FIRST_WINDOW;
   #piece = MAX_PIECE / 2;
   #notBefore: string | undefined;
@@ -89,8 +90,13 @@ export class Backlog {
     const entries = run.filter(({ seq }) => seq < end);
     // The first one's time: of the others it may be that they are read again.
     this.#notBefore = entries[0]?.recordedAt ?? this.#notBefore;
+    const matching: Entry[] = [];
+    for (const entry of entries) {
+      if (this.#parts.turns.isOver) await this.#parts.turns.next();
+      if (this.#matches(entry.opened)) matching.push(entry);
+    }
     return {
-      entries: entries.filter(({ opened }) => this.#matches(opened)),
+      entries: matching,
       position: entries.length < run.length || run.length < limit ? end : entries.at(-1)!.seq + 1,
     };
   }

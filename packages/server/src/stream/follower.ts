@@ -7,6 +7,7 @@ import type { Entry } from "../log/reader.ts";
 import { Dispatch } from "./dispatch.ts";
 import { Item } from "./messages.ts";
 import { RUN_ENTRIES, type TailReader } from "./tail-reader.ts";
+import type { Turns } from "./turns.ts";
 
 /** A stream that has been sent all before some position, and takes what comes. */
 export interface Follows {
@@ -25,7 +26,9 @@ const KEPT_CHARACTERS = 256 * 1_024;
 
 export interface FollowerOptions {
   readonly log: LogIdentity;
-  readonly reader: TailReader;
+  readonly reader: Pick<TailReader, "run">;
+  /** Shared with all that compares entries with filters: together they are not to hold up who writes. */
+  readonly turns: Turns;
   /** How often it looks without being told, in ms. */
   readonly pollMs: () => number;
   /** Told when the log cannot be read; once, until it can. */
@@ -39,6 +42,8 @@ export class Follower {
   readonly #kept: Item[] = [];
   #keptCharacters = 0;
   #position: number;
+  /** The entry at `#position`, while it is handed to one after another. */
+  #handing: Item | undefined;
   #notBefore: string | undefined;
   #timer: NodeJS.Timeout | undefined;
   #reading = false;
@@ -80,6 +85,8 @@ export class Follower {
     this.#dispatch.add(stream);
     // It may leave while it is given these.
     for (const item of this.#kept) if (item.entry.seq >= stream.position) stream.offer(item);
+    // It may have come too late for its place among those who are given this one.
+    if (this.#handing !== undefined) stream.offer(this.#handing);
     return true;
   }
 
@@ -119,13 +126,11 @@ export class Follower {
       this.#wait();
       return;
     }
+    const tookMs = await this.#hand(entries);
     this.#reading = false;
     if (this.#stopped) return;
-    const startedMs = performance.now();
-    this.#hand(entries);
     if (entries.length === RUN_ENTRIES || this.#grown) {
       // As long as this took the process is left to the others: whoever writes is not to wait for those who look on.
-      const tookMs = performance.now() - startedMs;
       const more = entries.length === RUN_ENTRIES ? 0 : this.#readAtMs + INTERVAL_MS - performance.now();
       this.#readIn(Math.max(tookMs, more));
       return;
@@ -133,10 +138,19 @@ export class Follower {
     this.#wait();
   }
 
-  #hand(entries: readonly Entry[]): void {
+  /** Resolves with the time that it worked, in ms. Others have their turn between any two streams. */
+  async #hand(entries: readonly Entry[]): Promise<number> {
+    const { turns } = this.#options;
+    let startedMs = performance.now();
     for (const entry of entries) {
       const item = new Item(entry);
-      for (const stream of this.#dispatch.of(entry.opened)) stream.offer(item);
+      this.#handing = item;
+      for (const stream of this.#dispatch.of(entry.opened)) {
+        stream.offer(item);
+        if (turns.isOver) startedMs += await turns.next();
+        if (this.#stopped) return 0;
+      }
+      this.#handing = undefined;
       this.#position = entry.seq + 1;
       this.#notBefore = entry.recordedAt;
       this.#keep(item);
@@ -146,6 +160,7 @@ export class Follower {
       this.#kept.length = 0;
       this.#keptCharacters = 0;
     }
+    return performance.now() - startedMs;
   }
 
   #keep(item: Item): void {

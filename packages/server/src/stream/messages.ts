@@ -1,6 +1,7 @@
 /**
  * What a stream says, and how: the same messages as server-sent events and on a WebSocket.
  */
+import { lazyLineOf } from "@tallystick/core/entry-text";
 import { toHex } from "@tallystick/core/hex";
 import type { Entry } from "../log/reader.ts";
 
@@ -36,14 +37,17 @@ export function entryText({ id, seq, recordedAt, leafHash, opened }: Entry): str
   return JSON.stringify({ id, seq, recorded_at: recordedAt, leaf_hash: toHex(leafHash), service, event });
 }
 
-/** An entry on its way to any number of clients: its texts are made when the first of them wants one. */
+/** An entry on its way to any number of clients: its texts are made when the first of them wants one, once for all of them. */
 export class Item {
   readonly entry: Entry;
+  /** What free words are looked for in. */
+  readonly line: () => string;
   #json: string | undefined;
   readonly #bytes: { [carrier in Carrier]?: Buffer } = {};
 
   constructor(entry: Entry) {
     this.entry = entry;
+    this.line = lazyLineOf(entry.opened.event);
   }
 
   /** The message for a carrier. */

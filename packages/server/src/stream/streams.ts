@@ -13,6 +13,7 @@ import type { Outlet } from "./outlet.ts";
 import { Slots } from "./slots.ts";
 import { type End, Subscription } from "./subscription.ts";
 import { TailReader } from "./tail-reader.ts";
+import { Turns } from "./turns.ts";
 
 export interface StreamLimits {
   /** Open at a time. */
@@ -90,6 +91,7 @@ export class Streams {
   readonly #tail: TailReader;
   readonly #reader: Reader;
   readonly #slots = new Slots(BACKLOG_READS);
+  readonly #turns = new Turns();
   readonly #followed = new Map<number, Followed>();
   readonly #followers = new Map<number, Follower>();
   readonly #open = new Map<Subscription, { readonly outlet: Outlet; readonly done: Promise<void> }>();
@@ -165,7 +167,11 @@ export class Streams {
     let failed = false;
     const subscription = new Subscription({
       ...{ filter, outlet, follower, from, until },
-      backlog: new Backlog({ reader: this.#reader, tail: this.#tail, slots: this.#slots }, log, filter),
+      backlog: new Backlog(
+        { reader: this.#reader, tail: this.#tail, slots: this.#slots, turns: this.#turns },
+        log,
+        filter,
+      ),
       bufferBytes: limits.streamBufferBytes,
       onLagging: () => metrics.streamLagging(),
       pause: () => new Promise((resolve) => setTimeout(resolve, POLL_MS)),
@@ -219,6 +225,7 @@ export class Streams {
         {
           log,
           reader: this.#tail,
+          turns: this.#turns,
           pollMs: () => Math.max(POLL_MS, this.#followers.size * POLL_MS_A_LOG),
           onError: (error) =>
             this.#parts.logger.warn({ err: error, log: log.name }, "streams wait: the log cannot be read"),

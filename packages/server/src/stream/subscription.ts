@@ -2,8 +2,7 @@
  * One stream: from the log up to where its follower is, then live, and back to the log whenever its client was too slow. Position is
  * everything: what lies before it has been sent or does not match, what lies behind it has not been sent.
  */
-import { type Filter, matcherOf } from "@tallystick/core/filter";
-import type { Leaf } from "@tallystick/core/leaf";
+import { type Filter, type Matcher, matcherOf } from "@tallystick/core/filter";
 import type { Backlog } from "./backlog.ts";
 import type { Follower, Follows } from "./follower.ts";
 import { type EndReason, Item, type Message, messageFor } from "./messages.ts";
@@ -43,7 +42,7 @@ const END_OF_LOG: End = {
 export class Subscription implements Follows {
   readonly filter: Filter;
   readonly #options: SubscriptionOptions;
-  readonly #matches: (leaf: Leaf) => boolean;
+  readonly #matches: Matcher;
   readonly #outlet: Outlet;
   #position: number;
   #entries = 0;
@@ -101,8 +100,8 @@ export class Subscription implements Follows {
   }
 
   offer(item: Item): void {
-    const { entry } = item;
-    if (!this.#live || entry.seq < this.#position || !this.#matches(entry.opened)) return;
+    const { entry, line } = item;
+    if (!this.#live || entry.seq < this.#position || !this.#matches(entry.opened, line)) return;
     if (this.#isFull) {
       this.#position = entry.seq;
       this.#leave();
@@ -140,7 +139,9 @@ export class Subscription implements Follows {
     if (this.#isOver) return;
     this.#options.onLagging();
     const { position: seq } = this;
-    this.#tell({ type: "lagging", seq, behind: this.#options.follower.position - seq });
+    // The follower may not be done with the entry that there was no room for.
+    const behind = Math.max(1, this.#options.follower.position - seq);
+    this.#tell({ type: "lagging", seq, behind });
     await this.#emptied();
   }
 
