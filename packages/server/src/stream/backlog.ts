@@ -27,7 +27,7 @@ const MAX_PIECE = RUN_ENTRIES;
 export interface BacklogParts {
   readonly reader: Reader;
   readonly tail: TailReader;
-  /** How many read at a time, of all streams: those who look back are not to hold up those who search and write. */
+  /** How many read at a time, of all streams, tenant by tenant: those who look back are not to hold up those who search and write. */
   readonly slots: Slots;
   readonly turns: Turns;
 }
@@ -55,7 +55,7 @@ export class Backlog {
 
   /** The next piece of [from, end), which is not empty; `from` never goes back. */
   next(from: number, end: number): Promise<Piece> {
-    return this.#parts.slots.take(async () => {
+    return this.#parts.slots.take(this.#log.tenantId, async () => {
       if (end - from > NEAR) {
         // A standby may be behind: only what it has can be searched there.
         const seen = Math.min(end, await this.#parts.tail.sizeForReaders(this.#log));
