@@ -51,6 +51,9 @@ export const QUERY_FIELDS: readonly string[] = [
 /** Characters of a query, and terms in it: what one request may cost. */
 const MAX_LENGTH = 4_096;
 const MAX_TERMS = 50;
+const MAX_VALUES = 100;
+/** Keys of a path: events are no deeper. */
+const MAX_KEYS = 32;
 
 /** Text with the places of its unquoted wildcards. */
 interface Read {
@@ -146,6 +149,8 @@ function readTerm(cursor: Cursor): Clause {
     if (cursor.ended || cursor.atSpace || cursor.sees(",")) {
       throw new QueryError(cursor.at, `expected a value of ${name}; an empty one is written ""`);
     }
+    if (values.length >= MAX_VALUES)
+      throw new QueryError(cursor.at, `expected a space: a field has at most ${MAX_VALUES} values`);
     values.push(cursor.takeValue(true));
   } while (cursor.take(","));
   return clauseOf({ field, path, name, negated, values });
@@ -321,6 +326,8 @@ class Cursor {
   takePath(): string[] {
     const path: string[] = [];
     while (this.take(".")) {
+      if (path.length >= MAX_KEYS)
+        throw new QueryError(this.#at, `expected a colon: a path has at most ${MAX_KEYS} keys`);
       const start = this.#at;
       if (this.sees('"')) path.push(this.#takeQuoted());
       else {

@@ -91,6 +91,8 @@ describe("parseQuery()", () => {
     ["resource:order:", "character 16: expected an id behind the colon"],
     ["resource:o*:1", "character 10: expected a type without * before the colon"],
     [Array.from({ length: 51 }, () => "a").join(" "), "character 101: expected the end: a query has at most 50 terms"],
+    [`actor:${"a,".repeat(100)}a`, "character 207: expected a space: a field has at most 100 values"],
+    [`metadata${".a".repeat(33)}:x`, "character 74: expected a colon: a path has at most 32 keys"],
     ["x".repeat(4_097), "must have at most 4096 characters, not 4097"],
   ])("refuses %j by its place", (query, message) => {
     if (typeof message === "string") expect(refusalOf(query)).toBe(message);

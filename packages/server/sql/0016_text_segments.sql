@@ -4,7 +4,7 @@
 -- No foreign key to logs: it would lock the row that commits lock, and every row is derived again by each verification.
 create table tallystick.text_segments (
   log_id integer not null,
-  segment bigint not null constraint text_segments_segment_not_negative check (segment >= 0),
+  segment bigint not null constraint text_segments_segment_range check (segment >= 0 and segment < 1::bigint << 45),
   tenant_id uuid not null,
   version smallint not null,
   terms bigint[] not null,
@@ -25,7 +25,7 @@ create index text_segments_terms on tallystick.text_segments using gin (terms) w
 -- The same of the values behind commitments, while they have their openings. Deleted with the first of them, and made again of what is left.
 create table tallystick.text_openings (
   log_id integer not null,
-  segment bigint not null constraint text_openings_segment_not_negative check (segment >= 0),
+  segment bigint not null constraint text_openings_segment_range check (segment >= 0 and segment < 1::bigint << 45),
   tenant_id uuid not null,
   version smallint not null,
   terms bigint[] not null,
@@ -97,7 +97,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   from tallystick.logs l
   cross join lateral (select size from tallystick.heads where heads.log_id = l.id order by size desc limit 1) h
   cross join lateral (
-    select coalesce((select s.segment + 1 from tallystick.text_segments s where s.log_id = l.id order by s.segment desc limit 1), 0) as segments
+    -- No further than the log goes, whatever rows somebody has put behind its end.
+    select coalesce((select s.segment + 1 from tallystick.text_segments s where s.log_id = l.id and s.segment < h.size >> 8 order by s.segment desc limit 1), 0) as segments
   ) i
   where log_ids is null or l.id = any (log_ids)
 $$;

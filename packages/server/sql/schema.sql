@@ -492,7 +492,7 @@ table tallystick.text_openings (
   version smallint not null,
   terms bigint[] storage external not null,
   text text storage external not null,
-  constraint text_openings_segment_not_negative CHECK ((segment >= 0)),
+  constraint text_openings_segment_range CHECK (((segment >= 0) AND (segment < ((1)::bigint << 45)))),
   constraint text_openings_pkey PRIMARY KEY (log_id, segment)
 );
 row-level security on tallystick.text_openings;
@@ -532,7 +532,7 @@ table tallystick.text_segments (
   version smallint not null,
   terms bigint[] storage external not null,
   text text storage external not null,
-  constraint text_segments_segment_not_negative CHECK ((segment >= 0)),
+  constraint text_segments_segment_range CHECK (((segment >= 0) AND (segment < ((1)::bigint << 45)))),
   constraint text_segments_pkey PRIMARY KEY (log_id, segment)
 );
 row-level security on tallystick.text_segments;
@@ -1795,7 +1795,8 @@ AS $function$
   from tallystick.logs l
   cross join lateral (select size from tallystick.heads where heads.log_id = l.id order by size desc limit 1) h
   cross join lateral (
-    select coalesce((select s.segment + 1 from tallystick.text_segments s where s.log_id = l.id order by s.segment desc limit 1), 0) as segments
+    -- No further than the log goes, whatever rows somebody has put behind its end.
+    select coalesce((select s.segment + 1 from tallystick.text_segments s where s.log_id = l.id and s.segment < h.size >> 8 order by s.segment desc limit 1), 0) as segments
   ) i
   where log_ids is null or l.id = any (log_ids)
 $function$;

@@ -414,3 +414,33 @@ function erased(event: Sent): Sent {
   const { ip: _, ...context } = event.context ?? {};
   return { ...event, actor: without(event.actor), ...(event.context !== undefined && { context }) };
 }
+
+test("rows that were put behind the end of what is derived hide nothing", async () => {
+  const log = await database.tenant();
+  const tenant = [`select set_config('tallystick.tenant_id', '${log.tenantId}', false)`];
+  await database.as(
+    "tallystick_writer",
+    ...tenant,
+    `insert into tallystick.text_segments (log_id, segment, tenant_id, version, terms, text) values (${log.logId}, 1000000, '${log.tenantId}', 1, '{}', '')`,
+    `insert into tallystick.rollups (log_id, level, bucket, tenant_id, entries, end_seq, action, actor, resource_type, outcome, severity, service_id)
+     values (${log.logId}, 0, '2030-01-01', '${log.tenantId}', 1, 1000000000, '', '', '', '', '', '')`,
+  );
+  await append(testSequencer(database.database), log, [
+    { action: "hidden.thing", actor: { id: "a" }, reason: "fresh" },
+  ]);
+  const reader = new Reader(database.database);
+  for (const q of ["action:hidden.*", "fresh", "action:*thing fresh"]) {
+    const { entries } = await reader.page(log, filterOf({ q }, []), { order: "desc", limit: 10 });
+    expect(
+      entries.map(({ seq }) => seq),
+      q,
+    ).toEqual([0]);
+  }
+  await expect(
+    database.as(
+      "tallystick_writer",
+      ...tenant,
+      `insert into tallystick.text_segments (log_id, segment, tenant_id, version, terms, text) values (${log.logId}, 9223372036854775807, '${log.tenantId}', 1, '{}', '')`,
+    ),
+  ).rejects.toThrow("text_segments_segment_range");
+});

@@ -139,9 +139,11 @@ export class Reader {
       after?: { readonly seq: number } | undefined;
       /** With `asc`: positions from here on are not looked at. */
       before?: number;
+      /** Whether the roll-ups may say which actions there are; not for what is to be handed over whole. */
+      derived?: boolean;
     },
   ): Promise<Page> {
-    const { order, limit, after, before } = options;
+    const { order, limit, after, before, derived = true } = options;
     const matches = matcherOf(filter);
     const desc = order === "desc";
     return this.#database.read(log.tenantId, async (client) => {
@@ -160,7 +162,7 @@ export class Reader {
         found: [],
         deadline: performance.now() + SEARCH_TIMEOUT_MS,
       };
-      await find(search, range).catch((cause: unknown) => {
+      await (derived ? find : findIn)(search, range).catch((cause: unknown) => {
         throw isStopped(cause) ? new SearchTimeoutError(filter, { cause }) : cause;
       });
       const { found } = search;

@@ -88,7 +88,13 @@ export class LogSearch {
     const tookMs = () => performance.now() - startedAt;
     try {
       const after = { seq: from - 1 };
-      const { entries, next } = await this.#reader.page(log, filter, { order: "asc", limit: BATCH, after, before });
+      const { entries, next } = await this.#reader.page(log, filter, {
+        order: "asc",
+        limit: BATCH,
+        after,
+        before,
+        derived: false,
+      });
       return { from, entries, end: next === undefined ? before : next.seq + 1, tookMs: tookMs() };
     } catch (error) {
       const timedOut = error instanceof SearchTimeoutError || (error as { code?: unknown }).code === QUERY_CANCELED;

@@ -15,10 +15,11 @@ export interface Range {
   readonly to: number;
 }
 
-/** How many segments of a log are indexed: the first so many. */
+/** How many segments of a log are indexed: the first so many; no further than the log goes, whatever rows there are behind its end. */
 export async function indexedSegments(client: pg.ClientBase, logId: number): Promise<number> {
   const { rows } = await client.query<{ segment: string }>(
-    "select segment from tallystick.text_segments where log_id = $1 order by segment desc limit 1",
+    `select segment from tallystick.text_segments where log_id = $1 and segment < (
+       select size >> 8 from tallystick.heads where log_id = $1 order by size desc limit 1) order by segment desc limit 1`,
     [logId],
   );
   return rows.length === 0 ? 0 : Number(rows[0]!.segment) + 1;

@@ -34,13 +34,14 @@ const columnsOf = (fields: readonly CountedField[]) =>
   [HEAD, ...fields.map((field) => `encode(r.${field}, 'base64')`)].join(", ");
 
 /**
- * The minute of the last entry that is counted, and so how far a log is counted; undefined where nothing is. Sees a log of
- * the transaction's tenant.
+ * The minute of the last entry that is counted, and so how far a log is counted; undefined where nothing is. Rows that somebody has put
+ * behind the log's end do not count. Sees a log of the transaction's tenant.
  */
 export async function newestMinute(client: pg.ClientBase, logId: number): Promise<PackedRow | undefined> {
   const [row] = await query(
     client,
-    `select ${columnsOf(COUNTED_FIELDS)} from tallystick.rollups r where r.log_id = $1 and r.level = 0 order by r.bucket desc limit 1`,
+    `select ${columnsOf(COUNTED_FIELDS)} from tallystick.rollups r where r.log_id = $1 and r.level = 0
+       and r.end_seq <= (select size from tallystick.heads where log_id = $1 order by size desc limit 1) order by r.bucket desc limit 1`,
     [logId],
   );
   return row;
