@@ -7,7 +7,7 @@ import { text } from "node:stream/consumers";
 import { startBrowser } from "@tallystick/core/testing/browser";
 import Fastify from "fastify";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { setSecurityHeaders } from "../src/http/security-headers.ts";
+import { isForeignSocket, setSecurityHeaders } from "../src/http/security-headers.ts";
 import type { Answer, Api } from "../src/testing/api.ts";
 import { TestCa } from "../src/testing/certificates.ts";
 import { TestDatabase } from "../src/testing/log.ts";
@@ -220,4 +220,50 @@ describe("a page of another site", () => {
       expect((await change(of.api, "cross-site")).status).toBe(201); // who has a credential says so in a header
     }
   });
+});
+
+describe("isForeignSocket() compares a page's origin with the server's", () => {
+  const PROXY = "10.0.0.7";
+  test.each([
+    // Host, Origin, whether it is foreign
+    ["audit.example", "https://audit.example", false],
+    ["audit.example", "http://audit.example", false],
+    ["AUDIT.example", "http://audit.example", false],
+    ["audit.example:8080", "http://audit.example:8080", false],
+    ["[::1]:8080", "http://[::1]:8080", false],
+    ["audit.example:443", "https://audit.example", false],
+    ["audit.example:80", "http://audit.example", false],
+    ["audit.example", "http://audit.example:9999", true],
+    ["audit.example:8443", "https://audit.example", true],
+    ["audit.example:443", "http://audit.example", true],
+    ["audit.example", "https://evil.example", true],
+    ["audit.example", "null", true],
+    ["", "http://audit.example", true],
+    // Named
+    ["audit.example", "https://app.example", false],
+    ["audit.example", "https://app.example:8443", true],
+    // The scheme that a trusted proxy says, and what another says
+    ["audit.example", "https://audit.example", false, { proto: "https" }],
+    ["audit.example", "https://audit.example", false, { proto: "wss" }],
+    ["audit.example", "http://audit.example", true, { proto: "https" }],
+    ["audit.example", "https://audit.example", true, { proto: "http" }],
+    ["audit.example", "https://audit.example", false, { proto: "http", from: "192.0.2.1" }],
+    ["inside:8080", "https://audit.example", false, { proto: "https", host: "audit.example" }],
+    ["inside:8080", "https://audit.example", true, { proto: "https", host: "audit.example", from: "192.0.2.1" }],
+  ] as [string, string, boolean, { proto?: string; host?: string; from?: string }?][])(
+    "Host %s, Origin %s: %s %j",
+    async (host, origin, isForeign, said = {}) => {
+      const has = (address: string | undefined) => address === PROXY;
+      const app = Fastify({ trustProxy: has });
+      const options = { corsOrigins: ["https://app.example"], proxies: { has } };
+      app.get("/", async (request) => isForeignSocket(request, options));
+      const headers = {
+        ...{ host, origin, upgrade: "websocket" },
+        ...(said.proto !== undefined && { "x-forwarded-proto": said.proto }),
+        ...(said.host !== undefined && { "x-forwarded-host": said.host }),
+      };
+      const { body } = await app.inject({ path: "/", remoteAddress: said.from ?? PROXY, headers });
+      expect(JSON.parse(body)).toBe(isForeign);
+    },
+  );
 });

@@ -2,6 +2,7 @@
  * Headers by which browsers, and caches on the way, are told to make nothing of an answer but what the client asked for.
  */
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { TrustedProxies } from "./trusted-proxies.ts";
 
 /**
  * With every answer, those of Node's parser included. Of a page these would forbid all that it is made of: /docs has a policy of
@@ -48,11 +49,24 @@ export function isForeignPage({ method, headers }: FastifyRequest): boolean {
  * Whether a browser opens a WebSocket for a page of another origin than these and the server's own. Nobody is asked about those
  * first, and the page would read all that comes: so the credential makes no difference. Programs send no Origin.
  */
-export function isForeignSocket({ headers }: FastifyRequest, allowed: readonly string[]): boolean {
-  const { origin, host, upgrade } = headers;
+export function isForeignSocket(
+  request: FastifyRequest,
+  { corsOrigins: allowed, proxies }: { corsOrigins: readonly string[]; proxies: Pick<TrustedProxies, "has"> },
+): boolean {
+  const { origin, upgrade } = request.headers;
   if (origin === undefined || upgrade?.toLowerCase() !== "websocket") return false;
   if (allowed.includes("*") || allowed.includes(origin)) return false;
   const page = URL.parse(origin);
-  // Behind a proxy the Host header often comes without its port.
-  return page === null || (page.host !== host && page.hostname !== host);
+  if (page === null) return true;
+  // Where nobody can tell the scheme it may be the page's: an origin's host and port are compared in any case.
+  const own = URL.parse(`${schemeOf(request, proxies) ?? page.protocol}//${request.host}`);
+  return own === null || own.protocol !== page.protocol || own.host !== page.host;
+}
+
+/** The scheme of this server's origin; undefined where a proxy may have ended TLS, and none that is trusted says. */
+function schemeOf({ headers, protocol, socket }: FastifyRequest, proxies: Pick<TrustedProxies, "has">) {
+  const isSaid = headers["x-forwarded-proto"] !== undefined && proxies.has(socket.remoteAddress);
+  if (!isSaid && protocol === "http") return undefined;
+  // Some proxies name the protocol of WebSockets.
+  return ["https", "wss"].includes(protocol) ? "https:" : "http:";
 }

@@ -215,7 +215,7 @@ export async function buildServer(services: Services, options: HttpOptions): Pro
         "A page of another site cannot change anything here by a client certificate.",
       );
     }
-    if (isForeignSocket(request, options.corsOrigins)) {
+    if (isForeignSocket(request, options)) {
       throw new Problem(
         403,
         "forbidden",
