@@ -93,7 +93,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select l.id, l.tenant_id, l.name, h.size, i.segments,
     case when h.size >= (i.segments + 1) * 256
       then (select recorded_at from tallystick.heads f where f.log_id = l.id and f.size >= (i.segments + 1) * 256 order by f.size limit 1) end,
-    exists (select from tallystick.text_openings_due d where d.log_id = l.id)
+    exists (select from tallystick.text_openings_due d where d.log_id = l.id and d.segment < i.segments)
   from tallystick.logs l
   cross join lateral (select size from tallystick.heads where heads.log_id = l.id order by size desc limit 1) h
   cross join lateral (

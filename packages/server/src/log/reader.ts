@@ -1,6 +1,7 @@
 /**
  * Reading entries: one by id, pages by filter. Openings are merged in.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Filter, matcherOf, NO_FILTER } from "@tallystick/core/filter";
 import type { Leaf } from "@tallystick/core/leaf";
 import type pg from "pg";
@@ -47,7 +48,8 @@ export class SearchTimeoutError extends Error {
 }
 
 const SEARCH_TIMEOUT_MS = 5_000;
-const MAX_CANDIDATES = 4_096;
+/** Entries that are read at once: leaves have 64 kB at most. */
+const MAX_CANDIDATES = 1_024;
 /** Entries that are put in the order of their rank: more would be read for every page, and ranked by nobody who looks for what is new. */
 const MAX_RANKED = 1_000;
 /** Fewer segments than these are gone through sooner than the entries of an actor. */
@@ -57,7 +59,9 @@ const FIRST_SEGMENTS = 8;
 const MAX_SEGMENTS = 128;
 /** Entries of them that are read at a time. */
 const MIN_ENTRIES = 16;
-const MAX_ENTRIES = 1_024;
+const MAX_ENTRIES = 256;
+/** Entries that are looked at between two looks at the clock, and turns of others. */
+const TURN_ENTRIES = 64;
 
 export class Reader {
   readonly #database: Database;
@@ -273,28 +277,46 @@ async function isBetterByEntries(
   return segments.length === FEW_SEGMENTS;
 }
 
+/** @throws {SearchTimeoutError} */
+function requireTime({ deadline, filter }: Search): void {
+  if (performance.now() > deadline) throw new SearchTimeoutError(filter);
+}
+
+/** Those that match; large entries take their time, which is not to be everybody's. */
+async function keepMatching(search: Search, entries: readonly Entry[]): Promise<void> {
+  for (let at = 0; at < entries.length; at += TURN_ENTRIES) {
+    if (at > 0) await nextTurn();
+    requireTime(search);
+    for (const entry of entries.slice(at, at + TURN_ENTRIES)) {
+      if (search.matches(entry.opened)) search.found.push(entry);
+    }
+  }
+}
+
 async function findBySegments(
   search: Search,
   clauses: readonly TextClause[],
   candidates: Candidates,
   range: Range,
 ): Promise<void> {
-  const { client, logId, desc, limit, matches, found, deadline } = search;
+  const { client, logId, desc, limit, found } = search;
   let { from, to } = range;
   let read = 0;
   const before = found.length;
   for (let wanted = FIRST_SEGMENTS; from < to; ) {
-    if (performance.now() > deadline) throw new SearchTimeoutError(search.filter);
+    requireTime(search);
     const segments = await findSegments(client, logId, clauses, { from, to }, desc, wanted);
-    const positions = await positionsIn(client, logId, clauses, { from, to }, desc, segments);
+    const positions = await positionsIn(client, logId, clauses, { from, to }, desc, segments, () =>
+      requireTime(search),
+    );
     for (let at = 0, size = MIN_ENTRIES; at < positions.length && found.length < limit; ) {
-      if (performance.now() > deadline) throw new SearchTimeoutError(search.filter);
+      requireTime(search);
       // Nearly all of them match, unless something else is asked for as well: then ever more are looked at.
       const part = positions.slice(at, at + Math.max(size, limit - found.length));
       at += part.length;
       size = Math.min(size * 4, MAX_ENTRIES);
       const entries = await entriesAt(client, logId, part, candidates);
-      for (const entry of desc ? entries.reverse() : entries) if (matches(entry.opened)) found.push(entry);
+      await keepMatching(search, desc ? entries.reverse() : entries);
     }
     if (found.length >= limit || segments.length < wanted) return;
     // As many as the rest should take at the density so far, and no fewer than a turn is worth.
@@ -309,7 +331,7 @@ async function findBySegments(
 
 /** @param isTail most of the entries are not what is asked for, and there are few of them. */
 async function findByEntries(search: Search, candidates: Candidates, range: Range, isTail = false): Promise<void> {
-  const { client, logId, filter, desc, limit, matches, found, deadline } = search;
+  const { client, logId, filter, desc, limit, found } = search;
   let { from, to } = range;
   // More than one turn where candidates turned out not to match: ever larger ones then, as many of their kind may follow.
   const fewest = isTail ? SEGMENT_ENTRIES : 0;
@@ -318,7 +340,7 @@ async function findByEntries(search: Search, candidates: Candidates, range: Rang
     found.length < limit;
     wanted = Math.min(wanted * 4, MAX_CANDIDATES)
   ) {
-    if (performance.now() > deadline) throw new SearchTimeoutError(search.filter);
+    requireTime(search);
     const { rows } = await client.query<EntryRow>(
       `select ${ENTRY_ROW}
        from tallystick.find_positions($1, $2, $3, $4, $5, $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10, $11) found
@@ -338,7 +360,7 @@ async function findByEntries(search: Search, candidates: Candidates, range: Rang
         filter.occurredTo ?? null,
       ],
     );
-    for (const entry of await openedEntries(client, logId, rows)) if (matches(entry.opened)) found.push(entry);
+    await keepMatching(search, await openedEntries(client, logId, rows));
     if (rows.length < wanted) return;
     const last = Number(rows.at(-1)!.seq);
     if (desc) to = last;

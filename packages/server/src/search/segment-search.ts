@@ -1,6 +1,7 @@
 /**
  * Finding entries by segments: which segments may have them, and which of their entries have values that do.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { type IpRange, isInRange } from "@tallystick/core/ip-range";
 import type pg from "pg";
 import type { TextClause } from "./text-clauses.ts";
@@ -52,7 +53,11 @@ export async function findSegments(
   return rows.map(({ segment }) => Number(segment));
 }
 
-/** Positions within these segments, in their order, whose entries have values with what is asked for. */
+/**
+ * Positions within these segments, in their order, whose entries have values with what is asked for.
+ *
+ * @param requireTime throws when the search has taken too long: large texts are gone through with looks at the clock, and turns of others.
+ */
 export async function positionsIn(
   client: pg.ClientBase,
   logId: number,
@@ -60,22 +65,59 @@ export async function positionsIn(
   { from, to }: Range,
   newestFirst: boolean,
   segments: readonly number[],
+  requireTime: () => void,
 ): Promise<number[]> {
   const byLine = clauses.filter(({ lines }) => lines !== null);
-  const texts = byLine.length === 0 ? new Map<number, never>() : await readTexts(client, logId, segments);
   const ranges = clauses.flatMap(({ addresses }) => (addresses === undefined ? [] : [addresses]));
   const addressed = ranges.length === 0 ? undefined : await readAddressed(client, logId, segments, ranges);
   const positions: number[] = [];
-  for (const segment of segments) {
-    const matches = matchesIn(byLine, texts.get(segment));
-    const first = segment * SEGMENT_ENTRIES;
-    for (let i = 0; i < SEGMENT_ENTRIES; i++) {
-      const at = newestFirst ? SEGMENT_ENTRIES - 1 - i : i;
-      const seq = first + at;
-      if (seq >= from && seq < to && matches[at] === 1 && addressed?.has(seq) !== false) positions.push(seq);
+  for (const some of byLine.length === 0 ? [segments] : await batchesOf(client, logId, segments)) {
+    const texts = byLine.length === 0 ? new Map<number, never>() : await readTexts(client, logId, some);
+    for (const segment of some) {
+      requireTime();
+      if (isLarge(texts.get(segment))) await nextTurn();
+      const matches = matchesIn(byLine, texts.get(segment));
+      const first = segment * SEGMENT_ENTRIES;
+      for (let i = 0; i < SEGMENT_ENTRIES; i++) {
+        const at = newestFirst ? SEGMENT_ENTRIES - 1 - i : i;
+        const seq = first + at;
+        if (seq >= from && seq < to && matches[at] === 1 && addressed?.has(seq) !== false) positions.push(seq);
+      }
     }
   }
   return positions;
+}
+
+/** Of texts that are read at once; most segments have a few kB, some have many MB. */
+const BATCH_BYTES = 4 * 1024 * 1024;
+const LARGE_CHARACTERS = 100_000;
+
+/** Segments in their order, in batches of bounded size. */
+async function batchesOf(client: pg.ClientBase, logId: number, segments: readonly number[]): Promise<number[][]> {
+  const { rows } = await client.query<{ segment: number; bytes: number }>(
+    `select s.segment::float8 as segment, octet_length(s.text) + coalesce(octet_length(o.text), 0) as bytes
+     from tallystick.text_segments s
+     left join tallystick.text_openings o on o.log_id = s.log_id and o.segment = s.segment
+     where s.log_id = $1 and s.segment = any ($2::bigint[])`,
+    [logId, segments],
+  );
+  const sizes = new Map(rows.map(({ segment, bytes }) => [segment, bytes]));
+  const batches: number[][] = [[]];
+  let bytes = 0;
+  for (const segment of segments) {
+    const size = sizes.get(segment) ?? 0;
+    if (bytes > 0 && bytes + size > BATCH_BYTES) {
+      batches.push([]);
+      bytes = 0;
+    }
+    batches.at(-1)!.push(segment);
+    bytes += size;
+  }
+  return batches;
+}
+
+function isLarge(texts: Texts | undefined): boolean {
+  return texts !== undefined && texts.text.length + (texts.opened?.length ?? 0) > LARGE_CHARACTERS;
 }
 
 /** Positions within these segments whose addresses are in one of each list of ranges. They are read as they are now. */
