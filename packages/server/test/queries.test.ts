@@ -436,6 +436,7 @@ test("rows that were put behind the end of what is derived hide nothing", async 
       q,
     ).toEqual([0]);
   }
+  await expect(checkLog(database.database, log)).rejects.toThrow(/"kind":"rollup","field":"end_seq"/);
   await expect(
     database.as(
       "tallystick_writer",
@@ -443,4 +444,23 @@ test("rows that were put behind the end of what is derived hide nothing", async 
       `insert into tallystick.text_segments (log_id, segment, tenant_id, version, terms, text) values (${log.logId}, 9223372036854775807, '${log.tenantId}', 1, '{}', '')`,
     ),
   ).rejects.toThrow("text_segments_segment_range");
+});
+
+test("roll-ups that leave an action out, or count it wrongly, are named by a verification", async () => {
+  const log = await database.tenant();
+  const sequencer = testSequencer(database.database);
+  await append(
+    sequencer,
+    log,
+    Array.from({ length: 600 }, (_, i) => ({ action: i % 3 === 0 ? "a.b" : "c.d", actor: { id: "a" } })),
+  );
+  await indexLog(database.database, log);
+  await checkLog(database.database, log);
+  await database.tamper(
+    "update tallystick.rollup_values set value = 'x.y' where log_id = $1 and field = 'action' and value = 'a.b'",
+    [log.logId],
+  );
+  const wrong = checkLog(database.database, log);
+  await expect(wrong).rejects.toThrow(/"kind":"rollup","field":"action","stored":"0","expected":"171".*\\"a.b\\"/);
+  await expect(wrong).rejects.toThrow(/\\"x.y\\"/);
 });

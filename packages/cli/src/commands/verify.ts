@@ -232,6 +232,9 @@ function statementFor({ log }: VerifyReport, { seq, kind }: VerifyProblem): stri
   if (kind === "text_index" && seq !== null) {
     return `select segment, version, cardinality(terms) as terms, text from text_segments where ${ofLog} and segment = ${Math.floor(seq / 256)}`;
   }
+  if (kind === "rollup") {
+    return `select level, bucket, entries, end_seq from rollups where ${ofLog} and level = 0 order by bucket desc limit 10`;
+  }
   if (kind === "missing" && seq !== null) return `select * from check_leaf_hashes('${log}', ${seq})`;
   if (kind === "checkpoint") return `select * from check_tree('${log}')`;
   if (seq !== null) {

@@ -15,6 +15,7 @@ import { checkPinned, type Pinned, readPinned } from "./pinned.ts";
 import { checkKeys, checkServices, type PublisherFacts, readPublishers, type SignatureCount } from "./publishers.ts";
 import { type Batch, readTile } from "./read.ts";
 import { ProblemList, type VerifyReport } from "./report.ts";
+import { checkRollUps } from "./roll-ups.ts";
 import { checkSplitSegment, checkStraySegments } from "./segments.ts";
 import type { Snapshot, Span } from "./sql.ts";
 import { checkStrays } from "./strays.ts";
@@ -129,6 +130,7 @@ class Verification {
       await checkStrays(this.#snapshot, this.#log, spans, this.#size, this.#problems);
       await checkCheckpoints(this.#snapshot, this.#log, this.#problems);
       await this.#checkSegments();
+      await checkRollUps(this.#snapshot, this.#log, this.#problems);
     }
     return {
       ok: this.#problems.count === 0,

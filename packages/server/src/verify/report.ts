@@ -37,6 +37,8 @@ export type ProblemKind =
   | "publisher_key"
   /** What text search goes by is not what the entries say. */
   | "text_index"
+  /** What statistics are told by, and patterns of actions looked for by, is not what the entries say. */
+  | "rollup"
   /** Made by a version of the deriving function that this program does not know: not checkable. */
   | "unknown_version"
   /** Something that should protect the log is missing or switched off. */
