@@ -6,7 +6,7 @@ import { type Bench, onFreshServer, rate, type Subject } from "./bench.ts";
 import { nextMessage, startProgram, stopProgram } from "./child.ts";
 import { MEDIUM_ACTORS, mediumActor, UNCOMMON_ACTION } from "./events.ts";
 import type { LoadReport } from "./load-program.ts";
-import type { Result } from "./result.ts";
+import { compared, type Result } from "./result.ts";
 import { median } from "./rounds.ts";
 import type { StreamJob, StreamReport } from "./stream-program.ts";
 
@@ -94,10 +94,10 @@ function resultsOf(
       ...{ benchmark: "stream", what: `${what}: from the time an entry was recorded at to its arrival, p99` },
       ...{ value: p99, unit: "ms", goal: DELAY_GOAL_MS, goalIs: "greatest value" as const },
     },
-    {
+    compared({
       ...{ benchmark: "stream", what: `${what}: events recorded`, value: rate(beside), unit: "events/s" },
       ...{ yardstick: rate(alone), against: "without subscribers", goal: INGEST_GOAL },
-    },
+    }),
   ];
 }
 
