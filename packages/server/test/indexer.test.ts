@@ -15,6 +15,7 @@ import { readLag } from "../src/search/lag.ts";
 import type { SegmentLog } from "../src/search/segment-rows.ts";
 import { SegmentTexts } from "../src/search/segment-text.ts";
 import { phraseTerms } from "../src/search/text-terms.ts";
+import { countDirectly } from "../src/stats/direct-count.ts";
 import { RollupTally } from "../src/stats/rollup-tally.ts";
 import { indexLog } from "../src/testing/indexing.ts";
 import { append, checkLog, reportOf, TestDatabase, type TestEvent, testSequencer } from "../src/testing/log.ts";
@@ -116,6 +117,37 @@ describe("the index", () => {
     expect(ranked.map(({ seq }) => seq)).toEqual([1, 4, 2, 3]);
   });
 
+  test("takes so much of a segment's text, and loses nothing of the rest", async () => {
+    const log = await db.tenant();
+    // Each character is eighteen as words.
+    const wide = (n: number) => `n${n} ${"\ufdfa".repeat(2_600)} needle${n}`;
+    const events = Array.from({ length: 256 }, (_, n) => ({
+      action: "order.ship",
+      actor: { id: "u" },
+      description: n % 8 === 0 ? wide(n) : `shipped ${n}`,
+    }));
+    await append(testSequencer(db.database), log, events);
+    await indexLog(db.database, log);
+    const [row] = await db.as<{ bytes: number; marked: boolean }>(
+      "postgres",
+      `select octet_length(text) as bytes, text like '% * %' as marked from tallystick.text_segments where log_id = ${log.logId}`,
+    );
+    expect(row!.bytes).toBeLessThan(2 * 1024 ** 2);
+    expect(row!.marked).toBe(true);
+    for (const n of [0, 8, 128, 248]) expect(await search(log, `needle${n}`)).toEqual([n]);
+    await checkLog(db.database, log);
+  });
+
+  test("has nothing due of a segment that is not full", async () => {
+    const log = await filled(10);
+    await db.as(
+      "postgres",
+      `insert into tallystick.text_openings_due (log_id, segment, tenant_id) values (${log.logId}, 0, '${log.tenantId}')`,
+    );
+    const due = `select due from tallystick.index_progress(array[${log.logId}])`;
+    expect(await db.as("postgres", due)).toEqual([{ due: false }]);
+  });
+
   test("has terms that an auditor can derive with psql", async () => {
     const log = await filled(256);
     await indexLog(db.database, log);
@@ -138,6 +170,11 @@ describe("the index", () => {
       `select text from tallystick.text_segments where log_id = ${log.logId}`,
     );
     expect(row!.text.split("\n")[0]).toBe(" order ship \t0-2,4-254");
+    const seqs: number[] = [];
+    await db.database.read(log.tenantId, (client) =>
+      countDirectly(client, log.logId, { from: 0, to: 256 }, { add: (seq) => seqs.push(seq), deadline: Infinity }),
+    );
+    expect(seqs).toHaveLength(254);
   });
 
   test("of two workers each log has one at a time, and what it counts is counted once", async () => {

@@ -27,6 +27,8 @@ const SEGMENTS_AT_ONCE = 4;
 const MAX_SEGMENTS = 64;
 /** Of leaves, after which a transaction takes no more: entries may be large. */
 const MAX_BYTES = 32 * 1024 ** 2;
+/** After which a transaction takes no more: other logs wait for their turn. */
+const MAX_MS = 1_000;
 /** Segments of a transaction that makes rows of openings again. */
 const MAX_DUE = 16;
 
@@ -51,9 +53,15 @@ export async function indexRun(client: pg.ClientBase, log: SegmentLog, options: 
     // Both end at one place, unless somebody took the rows of one away to have them made again.
     if (rolledUp < segments) return rollUpRun(client, log, startTally, rolledUp, segments);
     const tally = rolledUp > segments ? undefined : startTally(log);
+    const endAt = performance.now() + MAX_MS;
     let bytes = 0;
     let next = segments;
-    while (next < end && bytes < MAX_BYTES && (tally !== undefined || next < rolledUp)) {
+    while (
+      next < end &&
+      bytes < MAX_BYTES &&
+      (next === segments || performance.now() < endAt) &&
+      (tally !== undefined || next < rolledUp)
+    ) {
       const to = Math.min(end, next + SEGMENTS_AT_ONCE, tally === undefined ? rolledUp : end);
       bytes += await indexSegments(client, log, options.texts, tally, next, to);
       next = to;
@@ -73,9 +81,10 @@ async function rollUpRun(
 ): Promise<number> {
   const tally = startTally(log);
   const end = Math.min(segments, rolledUp + MAX_SEGMENTS);
+  const endAt = performance.now() + MAX_MS;
   let bytes = 0;
   let next = rolledUp;
-  while (next < end && bytes < MAX_BYTES) {
+  while (next < end && bytes < MAX_BYTES && (next === rolledUp || performance.now() < endAt)) {
     const to = Math.min(end, next + SEGMENTS_AT_ONCE);
     bytes += await readLeaves(client, log, next, to, (leaf) => {
       if (leaf !== undefined) tally.add(leaf);

@@ -51,6 +51,8 @@ export class Indexer {
   readonly #texts = new Map<number, SegmentTexts>();
   readonly #stop = new AbortController();
   #client: pg.Client | undefined;
+  /** Logs that failed: how often in a row, and when they get their next turn. */
+  readonly #failed = new Map<number, { readonly times: number; readonly until: number }>();
   #broken = false;
   #failing = false;
   #nextSweep = 0;
@@ -87,8 +89,10 @@ export class Indexer {
       try {
         more = await this.#turn();
         failures = 0;
-        if (this.#failing) this.#options.onRecovery();
-        this.#failing = false;
+        if (this.#failing && this.#failed.size === 0) {
+          this.#options.onRecovery();
+          this.#failing = false;
+        }
       } catch (error) {
         failures++;
         // An hour without PostgreSQL is one line, not thousands.
@@ -109,17 +113,18 @@ export class Indexer {
     const { begin } = this.#options.access();
     const swept = performance.now() >= this.#nextSweep;
     const logs = await this.#logsToIndex(client);
-    if (swept && logs.length === 0) await this.#settle(client);
     let more = false;
-    let failure: unknown;
+    let failed = false;
     for (const log of logs) {
       if (this.#stop.signal.aborted) return false;
+      if (performance.now() < (this.#failed.get(log.logId)?.until ?? 0)) continue;
       try {
         const options = { begin, texts: this.#textsOf(log.logId), startTally: this.#options.startTally };
         const due = log.due && (await reopenRun(client, log, options)) > 0;
         const full = log.size >= (log.segments + 1) * SEGMENT_ENTRIES;
         const entries = full ? await indexRun(client, log, options) : 0;
         if (entries > 0) this.#options.onIndexed?.(log.logId, entries);
+        this.#failed.delete(log.logId);
         if (due || entries > 0) {
           this.#unsettled = true;
           this.#woken.add(log.logId); // looked at again: there may be more
@@ -127,10 +132,19 @@ export class Indexer {
         }
       } catch (error) {
         if (this.#broken) throw error;
-        failure ??= error; // one log's trouble does not keep the others from being indexed
+        // One log's trouble does not keep the others from being indexed, nor slows them.
+        const times = (this.#failed.get(log.logId)?.times ?? 0) + 1;
+        this.#failed.set(log.logId, { times, until: performance.now() + Math.min(MAX_BACK_OFF_MS, 100 * 2 ** times) });
+        failed = true;
+        if (!this.#failing) this.#options.onFailure(error);
+        this.#failing = true;
       }
     }
-    if (failure !== undefined) throw failure;
+    // What another worker has done meanwhile is not waited for.
+    if (swept)
+      for (const id of this.#failed.keys()) if (!logs.some(({ logId }) => logId === id)) this.#failed.delete(id);
+    if (swept && !more) await this.#settle(client);
+    if (failed) await this.#disconnect(); // whatever state it was left in
     return more;
   }
 

@@ -8,7 +8,17 @@ import { lineOf, textsOf } from "@tallystick/core/entry-text";
 import type { Event } from "@tallystick/core/event";
 import { wordsOf } from "@tallystick/core/words";
 import { addressRanges } from "./address-ranges.ts";
-import { blockBase, memberHasTerm, memberOf, pairOf, prefixOf, type TermKind, textTerm } from "./text-terms.ts";
+import {
+  blockBase,
+  memberHasTerm,
+  memberOf,
+  OVERFLOW,
+  overflowTerm,
+  pairOf,
+  prefixOf,
+  type TermKind,
+  textTerm,
+} from "./text-terms.ts";
 
 /** The columns of one row of text_segments or text_openings. */
 export interface SegmentText {
@@ -29,6 +39,8 @@ interface Value {
   /** The segment that it was last met in, and where there. */
   takenBy: number;
   at: number[];
+  /** Characters of it, as it came or as words, whichever are more. */
+  readonly size: number;
 }
 
 /** A member by its path: its values, and the members in it. */
@@ -41,10 +53,16 @@ interface Member {
 const MAX_REMEMBERED = 50_000;
 /** Longer texts hardly come again. */
 const MAX_REMEMBERED_LENGTH = 256;
+/**
+ * Characters of a segment's values, as they come or as words: one character may be eighteen as words. Entries whose values go beyond it are
+ * marked (OVERFLOW), and every search for text looks at them.
+ */
+const MAX_SEGMENT_LENGTH = 512 * 1024;
 
 /** Derives the segments of one log, one after the other. */
 export class SegmentTexts {
   readonly #logId: number;
+  readonly #overflow: Value;
   readonly #values = new Map<string, Value>();
   readonly #addresses = new Map<string, { readonly terms: readonly number[]; takenBy: number }>();
   readonly #words = new Map<string, readonly number[]>();
@@ -57,10 +75,12 @@ export class SegmentTexts {
   #count = 0;
   /** Positions that were added, and the values that they have. */
   #added = 0;
+  #room = MAX_SEGMENT_LENGTH;
   #taken: Value[] = [];
 
   constructor(logId: number) {
     this.#logId = logId;
+    this.#overflow = { part: ` ${OVERFLOW} `, terms: [overflowTerm(logId)], takenBy: -1, at: [], size: 0 };
   }
 
   /** Adds the event of the next entry of the segment, as it stands in its leaf; undefined where there is none that can be read. */
@@ -90,6 +110,7 @@ export class SegmentTexts {
     const text = this.#taken.map(({ part, at }) => `${part}\t${rangesOf(at)}`).join("\n");
     this.#taken = [];
     this.#added = 0;
+    this.#room = MAX_SEGMENT_LENGTH;
     this.#count = 0;
     this.#number++;
     this.#forget();
@@ -98,17 +119,30 @@ export class SegmentTexts {
 
   #addTexts(texts: readonly string[], at: number): void {
     for (const text of texts) {
-      const value = this.#values.get(text) ?? this.#take(text);
-      if (value.takenBy === this.#number) {
-        if (value.at[value.at.length - 1] !== at) value.at.push(at);
-        continue;
+      let value = this.#values.get(text);
+      if (value?.takenBy !== this.#number) {
+        // Not even taken apart where it cannot fit.
+        if (text.length <= this.#room) value ??= this.#take(text);
+        this.#room -= value?.size ?? text.length;
+        if (this.#room < 0 || value === undefined) {
+          this.#room = 0;
+          value = this.#overflow;
+        }
       }
-      value.takenBy = this.#number;
-      value.at = [at];
-      if (value.part === "") continue;
-      this.#taken.push(value);
-      for (const term of value.terms) this.#push(term);
+      this.#mark(value, at);
     }
+  }
+
+  #mark(value: Value, at: number): void {
+    if (value.takenBy === this.#number) {
+      if (value.at[value.at.length - 1] !== at) value.at.push(at);
+      return;
+    }
+    value.takenBy = this.#number;
+    value.at = [at];
+    if (value.part === "") return;
+    this.#taken.push(value);
+    for (const term of value.terms) this.#push(term);
   }
 
   #addAddress(ip: unknown): void {
@@ -154,14 +188,17 @@ export class SegmentTexts {
     }
   }
 
-  #take(text: string): Value {
+  #take(text: string): Value | undefined {
+    const part = lineOf([text]);
+    const size = Math.max(text.length, part.length);
+    if (text.length > MAX_REMEMBERED_LENGTH && size > this.#room) return undefined; // nor hashed
     const words = wordsOf(text);
     const terms: number[] = [];
     for (let i = 0; i < words.length; i++) {
       for (const term of this.#words.get(words[i]!) ?? this.#takeWord(words[i]!)) terms.push(term);
       if (i > 0) terms.push(textTerm(this.#logId, "pair", pairOf(words[i - 1]!, words[i]!)));
     }
-    const value: Value = { part: words.length === 0 ? "" : lineOf([text]), terms, takenBy: -1, at: [] };
+    const value: Value = { part: words.length === 0 ? "" : part, terms, takenBy: -1, at: [], size };
     if (text.length <= MAX_REMEMBERED_LENGTH) this.#values.set(text, value);
     return value;
   }

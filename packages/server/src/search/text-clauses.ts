@@ -7,7 +7,7 @@ import type { IpRange } from "@tallystick/core/ip-range";
 import { wordsOf } from "@tallystick/core/words";
 import { fewAddresses } from "../log/filter.ts";
 import { rangeAround } from "./address-ranges.ts";
-import { memberHasTerm, memberOf, phraseTerms, textTerm } from "./text-terms.ts";
+import { memberHasTerm, memberOf, OVERFLOW, overflowTerm, phraseTerms, textTerm } from "./text-terms.ts";
 
 /** One thing that is asked for. Terms may collide and lines may be too wide, so that `matcherOf` has the last word. */
 export interface TextClause {
@@ -26,7 +26,19 @@ export function textClausesOf(logId: number, { clauses }: Filter): TextClause[] 
   return clauses
     .filter(({ negated }) => !negated)
     .flatMap((clause) => clausesOf(logId, clause))
-    .filter(({ any, lines }) => any !== null || lines !== null);
+    .filter(({ any, lines }) => any !== null || lines !== null)
+    .map((clause) => orOverflow(logId, clause));
+}
+
+/** Entries whose values were too many for their segment may have anything. Addresses are never too many. */
+function orOverflow(logId: number, clause: TextClause): TextClause {
+  if (clause.addresses !== undefined) return clause;
+  const { any, lines } = clause;
+  return {
+    ...clause,
+    any: any && [...any, [overflowTerm(logId)]],
+    lines: lines && [...lines, ` ${OVERFLOW} `],
+  };
 }
 
 function clausesOf(logId: number, clause: Clause): TextClause[] {

@@ -28,6 +28,13 @@ export function textTerm(logId: number, kind: TermKind, value: string): number {
   return ((byte(0) << 24) | (byte(1) << 16) | (byte(2) << 8) | byte(3)) >>> 0;
 }
 
+/** What entries have in place of values beyond a segment's bound (segment-text.ts). No word is like it. */
+export const OVERFLOW = "*";
+
+export function overflowTerm(logId: number): number {
+  return textTerm(logId, "word", OVERFLOW);
+}
+
 /** The number that the terms of a segment begin with: new ones are the largest, so that the index grows at one end. */
 export function blockBase(segment: number): number {
   return Math.floor(segment / BLOCK_SEGMENTS) * 2 ** 32; // exact up to 2^53, as positions are
