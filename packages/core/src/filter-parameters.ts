@@ -62,7 +62,11 @@ export function filterOf(parameters: Parameters, errors: FilterError[]): Filter 
           );
     if (anyOf.length > 0) clauses.push({ field, negated: false, anyOf });
   }
-  const ranges = readAll("ip", parseIpRange, "an IPv4 or IPv6 address, or a range such as 10.0.0.0/8");
+  const ranges = readAll(
+    "ip",
+    parseIpRange,
+    "an IPv4 or IPv6 address, or a range such as 10.0.0.0/8 with no bits set behind its prefix",
+  );
   if (ranges.length > 0) clauses.push({ field: "ip", negated: false, anyOf: ranges });
   const times = {
     from: readOne("from", startOf),
@@ -70,6 +74,12 @@ export function filterOf(parameters: Parameters, errors: FilterError[]): Filter 
     occurredFrom: readOne("occurred_from", startOf),
     occurredTo: readOne("occurred_to", endOf),
   };
+  const refuseEmpty = (path: string, from: string | undefined, to: string | undefined) => {
+    if (from !== undefined && to !== undefined && from >= to)
+      errors.push(invalid(path, "must be behind the beginning of the range"));
+  };
+  refuseEmpty("to", times.from, times.to);
+  refuseEmpty("occurred_to", times.occurredFrom, times.occurredTo);
   const queries = valuesOf("q");
   if (queries.length > 1) errors.push(invalid("q", "must be given once"));
   const asked = parseQuery(queries[0] ?? "", (message) => errors.push(invalid("q", message)));

@@ -202,7 +202,11 @@ function clauseOf({
         field,
         negated,
         anyOf: values.map((read) =>
-          parsed(read, parseIpRange, "an IPv4 or IPv6 address, or a range such as 10.0.0.0/8"),
+          parsed(
+            read,
+            parseIpRange,
+            "an IPv4 or IPv6 address, or a range such as 10.0.0.0/8 with no bits set behind its prefix",
+          ),
         ),
       };
     case "recorded_at":

@@ -183,6 +183,7 @@ $$;
 
 revoke all on function tallystick.index_progress(integer[]), tallystick.settle_text_index(), tallystick.find_segments(integer, bigint, bigint, boolean, integer, jsonb) from public;
 grant execute on function tallystick.index_progress(integer[]), tallystick.settle_text_index() to tallystick_writer;
+grant execute on function tallystick.index_progress(integer[]) to tallystick_auditor;
 grant execute on function tallystick.find_segments(integer, bigint, bigint, boolean, integer, jsonb) to tallystick_reader;
 
 create or replace function tallystick.enforcement_gaps() returns table (relation text, gap text)

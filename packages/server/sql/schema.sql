@@ -1801,6 +1801,7 @@ AS $function$
   where log_ids is null or l.id = any (log_ids)
 $function$;
 owner tallystick_owner;
+grant execute on tallystick.index_progress(integer[]) to tallystick_auditor;
 grant execute on tallystick.index_progress(integer[]) to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.is_signature_line(line text, key text)

@@ -24,19 +24,21 @@ export class Metrics {
   /** @param lag how far the index is behind; asked for with each look at the metrics. */
   constructor(lag?: () => Promise<IndexLag | undefined>) {
     const registers = [this.#registry];
-    const seconds = new Gauge({
+    // Each asks for itself: a gauge that another one sets may have been written already.
+    new Gauge({
       name: "audit_index_lag_seconds",
       help: "How long the entry that has waited longest to be indexed has done so; those of the last 256 positions of a log do not wait",
       registers,
+      async collect() {
+        this.set((await lag?.())?.seconds ?? Number.NaN);
+      },
     });
     new Gauge({
       name: "audit_index_lag_entries",
       help: "Entries that wait to be indexed: until then searches look at each of them",
       registers,
       async collect() {
-        const now = await lag?.();
-        this.set(now?.entries ?? Number.NaN);
-        seconds.set(now?.seconds ?? Number.NaN);
+        this.set((await lag?.())?.entries ?? Number.NaN);
       },
     });
     this.#received = new Counter({

@@ -55,6 +55,9 @@ Examples:
 
 async function runSearch(words: readonly string[], options: Options): Promise<void> {
   const limit = limitOf(options);
+  if (options.order === "rank" && limit > PAGE) {
+    throw new CliError(`--order rank has one page, of ${PAGE} at most: say --limit, without --all`);
+  }
   const api = await openApi(loadConfig(), options, "api-key");
   const given = options as unknown as GivenOptions;
   const { order, json, log } = options;

@@ -41,7 +41,7 @@ async function work(): Promise<void> {
   const indexer = new Indexer({
     access: () => database.writeAccess(),
     onFailure: (error) => {
-      logger.warn({ err: error }, "entries are not indexed, or not all");
+      logger.warn({ err: error }, "entries are not indexed for text search, or not all");
       opened.revive();
     },
     onRecovery: () => logger.info("entries are indexed again"),

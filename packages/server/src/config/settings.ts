@@ -118,7 +118,7 @@ export const SETTINGS = {
   }),
   indexWorker: withDefault("INDEX_WORKER", boolean, "true", {
     reason:
-      'Indexes entries for text search in this process. false where "tallystick worker" does; without either, text search looks at every entry.',
+      'Indexes entries for text search and counts them for statistics in this process. false where "tallystick worker" does; without either, both look at every entry.',
   }),
   publicLog: withDefault("PUBLIC_LOG", boolean, "false", {
     reason: "Lets anyone read checkpoints, verifier keys, hash tiles and consistency proofs; entries never.",

@@ -69,7 +69,6 @@ export async function positionsIn(
 ): Promise<number[]> {
   const byLine = clauses.filter(({ lines }) => lines !== null);
   const ranges = clauses.flatMap(({ addresses }) => (addresses === undefined ? [] : [addresses]));
-  const addressed = ranges.length === 0 ? undefined : await readAddressed(client, logId, segments, ranges);
   const positions: number[] = [];
   for (const some of byLine.length === 0 ? [segments] : await batchesOf(client, logId, segments)) {
     const texts = byLine.length === 0 ? new Map<number, never>() : await readTexts(client, logId, some);
@@ -81,11 +80,15 @@ export async function positionsIn(
       for (let i = 0; i < SEGMENT_ENTRIES; i++) {
         const at = newestFirst ? SEGMENT_ENTRIES - 1 - i : i;
         const seq = first + at;
-        if (seq >= from && seq < to && matches[at] === 1 && addressed?.has(seq) !== false) positions.push(seq);
+        if (seq >= from && seq < to && matches[at] === 1) positions.push(seq);
       }
     }
   }
-  return positions;
+  if (ranges.length === 0 || positions.length === 0) return positions;
+  // Behind the text, which is read faster: addresses of entries that do not have it are nobody's business.
+  const left = [...new Set(positions.map((seq) => Math.floor(seq / SEGMENT_ENTRIES)))];
+  const addressed = await readAddressed(client, logId, left, ranges);
+  return positions.filter((seq) => addressed.has(seq));
 }
 
 /** Of texts that are read at once; most segments have a few kB, some have many MB. */
