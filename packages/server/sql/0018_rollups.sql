@@ -17,10 +17,10 @@ create table tallystick.rollup_values (
 create table tallystick.rollups (
   log_id integer not null,
   level smallint not null constraint rollups_level_range check (level between 0 and 4),
-  bucket timestamptz not null,
+  bucket timestamptz not null constraint rollups_bucket_range check (bucket >= '1970-01-01 00:00Z' and bucket < '5000-01-01 00:00Z'),
   tenant_id uuid not null,
   entries bigint not null constraint rollups_entries_not_negative check (entries >= 0),
-  end_seq bigint not null constraint rollups_end_seq_positive check (end_seq > 0),
+  end_seq bigint not null constraint rollups_end_seq_range check (end_seq > 0 and end_seq < 1::bigint << 53),
   action bytea not null,
   actor bytea not null,
   resource_type bytea not null,
@@ -84,3 +84,11 @@ create policy count_on on tallystick.rollups for update to tallystick_writer
   using (tenant_id = (select tallystick.current_tenant()) and level = 0)
   with check (tenant_id = (select tallystick.current_tenant()) and level = 0);
 grant update (entries, end_seq, action, actor, resource_type, outcome, severity, service_id) on tallystick.rollups to tallystick_writer;
+
+-- For owners: the worker counts the log again with its next full segment. Statistics count entry by entry until then.
+create function tallystick.forget_rollups(log integer) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  delete from tallystick.rollups where log_id = log;
+  delete from tallystick.rollup_values where log_id = log;
+$$;
+revoke all on function tallystick.forget_rollups(integer) from public;

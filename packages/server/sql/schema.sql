@@ -388,7 +388,8 @@ table tallystick.rollups (
   outcome bytea not null,
   severity bytea not null,
   service_id bytea not null,
-  constraint rollups_end_seq_positive CHECK ((end_seq > 0)),
+  constraint rollups_bucket_range CHECK (((bucket >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (bucket < '5000-01-01 00:00:00+00'::timestamp with time zone))),
+  constraint rollups_end_seq_range CHECK (((end_seq > 0) AND (end_seq < ((1)::bigint << 53)))),
   constraint rollups_entries_not_negative CHECK ((entries >= 0)),
   constraint rollups_level_range CHECK (((level >= 0) AND (level <= 4))),
   constraint rollups_pkey PRIMARY KEY (log_id, level, bucket)
@@ -1725,6 +1726,17 @@ AS $function$
 $function$;
 owner tallystick_owner;
 grant execute on tallystick.forget_rate_limits() to tallystick_writer;
+
+CREATE OR REPLACE FUNCTION tallystick.forget_rollups(log integer)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  delete from tallystick.rollups where log_id = log;
+  delete from tallystick.rollup_values where log_id = log;
+$function$;
+owner tallystick_owner;
 
 CREATE OR REPLACE FUNCTION tallystick.forget_text()
  RETURNS trigger

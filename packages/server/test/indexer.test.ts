@@ -399,3 +399,41 @@ describe("verification names an index that does not say what the entries do", ()
     expect(problems.list()).toEqual([expect.objectContaining({ seq: 0, kind: "text_index" })]);
   });
 });
+
+describe("roll-ups", () => {
+  test("of a log are forgotten by their owner, and made again by the worker", async () => {
+    const log = await filled(600);
+    await indexLog(db.database, log);
+    const rows = async () => {
+      const { rows } = await db.superuser.query(
+        "select level, bucket, entries, end_seq, action, actor from tallystick.rollups where log_id = $1 order by level, bucket",
+        [log.logId],
+      );
+      return rows;
+    };
+    const before = await rows();
+    expect(before.length).toBeGreaterThan(0);
+    await expect(db.as("tallystick_writer", `select tallystick.forget_rollups(${log.logId})`)).rejects.toThrow(
+      "permission denied",
+    );
+    await db.superuser.query("select tallystick.forget_rollups($1)", [log.logId]);
+    expect(await rows()).toEqual([]);
+    await checkLog(db.database, log);
+    await indexLog(db.database, log);
+    expect(await rows()).toEqual(before);
+    await checkLog(db.database, log);
+  });
+
+  test.each([
+    ["infinity", 1n, "rollups_bucket_range"],
+    ["9000-01-01", 1n, "rollups_bucket_range"],
+    ["1969-12-31", 1n, "rollups_bucket_range"],
+    ["2030-01-01", 2n ** 63n - 1n, "rollups_end_seq_range"],
+  ])("of %s up to %s are refused", async (bucket, end, constraint) => {
+    const log = await db.tenant();
+    const statement = `insert into tallystick.rollups (log_id, level, bucket, tenant_id, entries, end_seq, action, actor, resource_type, outcome, severity, service_id)
+      values (${log.logId}, 0, '${bucket}', '${log.tenantId}', 1, ${end}, '', '', '', '', '', '')`;
+    const tenant = `select set_config('tallystick.tenant_id', '${log.tenantId}', false)`;
+    await expect(db.as("tallystick_writer", tenant, statement)).rejects.toThrow(constraint);
+  });
+});
