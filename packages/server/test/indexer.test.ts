@@ -437,3 +437,45 @@ describe("roll-ups", () => {
     await expect(db.as("tallystick_writer", tenant, statement)).rejects.toThrow(constraint);
   });
 });
+
+describe("verification names roll-ups that are not what the entries make", () => {
+  const forged = (bucket: string, end: number, level = 0) =>
+    `insert into tallystick.rollups select $1, ${level}, '${bucket}', tenant_id, 1, ${end}, action, actor, resource_type, outcome, severity, service_id
+     from tallystick.rollups where log_id = $1 and level = 0 order by bucket limit 1`;
+  test.each([
+    [forged("2030-01-01", 1_000_000_000), "bucket"],
+    [forged("2030-01-01", 600), "bucket"],
+    [forged("2001-01-01", 1), "bucket"],
+    [forged("2001-01-01", 1, 3), "bucket"],
+    [forged("2030-01-01", 512, 4), "bucket"],
+    ["delete from tallystick.rollup_values where log_id = $1 and field = 'action'", "rollup_values"],
+    [
+      "insert into tallystick.rollup_values select $1, 'action', 2147483647, tenant_id, 'x' from tallystick.rollup_values where log_id = $1 limit 1",
+      "rollup_values",
+    ],
+    ["update tallystick.rollup_values set value = value || 'x' where log_id = $1 and field = 'actor'", "actor"],
+    ["update tallystick.rollups set entries = entries + 1 where log_id = $1", "entries"],
+    ["update tallystick.rollups set end_seq = end_seq - 1 where log_id = $1", "entries"],
+    ["update tallystick.rollups set action = '' where log_id = $1", "action"],
+    ["update tallystick.rollups set severity = '\\x01' where log_id = $1", "severity"],
+  ])("%s", async (statement, field) => {
+    const log = await filled(600);
+    await indexLog(db.database, log);
+    await checkLog(db.database, log);
+    await db.tamper(statement, [log.logId]);
+    for (const role of ["tallystick_auditor", "postgres"] as const) {
+      const { problems } = await reportOf(db, log, role);
+      expect(problems).toContainEqual(expect.objectContaining({ kind: "rollup", field }));
+      expect(problems.filter(({ kind }) => kind !== "rollup")).toEqual([]);
+    }
+    await db.superuser.query("select tallystick.forget_rollups($1)", [log.logId]);
+    await checkLog(db.database, log);
+    await indexLog(db.database, log);
+    await checkLog(db.database, log);
+    const { rows } = await db.superuser.query(
+      "select max(end_seq)::integer as n from tallystick.rollups where log_id = $1",
+      [log.logId],
+    );
+    expect(rows).toEqual([{ n: 512 }]);
+  });
+});

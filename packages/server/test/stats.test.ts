@@ -5,6 +5,7 @@ import type { Leaf } from "@tallystick/core/leaf";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Reader } from "../src/log/reader.ts";
+import type { TenantLog } from "../src/log/tenants.ts";
 import { COUNTED_FIELDS, type CountedField, countedValues } from "../src/stats/counted-fields.ts";
 import { cover, LEVELS, nextStartOf, startOf } from "../src/stats/levels.ts";
 import { packCounts, unpackCounts } from "../src/stats/packed-counts.ts";
@@ -12,7 +13,7 @@ import { RollupGapError } from "../src/stats/rollup-tally.ts";
 import { type Statistics, type StatisticsQuery, StatisticsReader } from "../src/stats/statistics.ts";
 import { expandPattern } from "../src/stats/vocabulary.ts";
 import { INTERVALS, type Interval, MAX_BUCKETS, TooManyBucketsError } from "../src/stats/zone-buckets.ts";
-import { TestDatabase } from "../src/testing/log.ts";
+import { reportOf, TestDatabase } from "../src/testing/log.ts";
 import { type PastEvent, recordInThePast, rollUp } from "../src/testing/past-entries.ts";
 
 const SEED = Number(process.env.TALLYSTICK_TEST_SEED ?? Date.now() % 2 ** 31);
@@ -127,6 +128,7 @@ test(`numbers equal a full count (seed ${SEED})`, { timeout: 60_000 + RUNS * 2_0
   await fc.assert(
     fc.asyncProperty(log, async ({ events, runs, queries }) => {
       const { log, leaves, rolledUp } = await logOf(events as PastEvent[], runs);
+      expect(await rollupProblems(log)).toEqual([]);
       for (const { parameters, from, to, ...rest } of queries) {
         const errors: unknown[] = [];
         const filter: Filter = filterOf({ ...parameters, ...(from && { from }), ...(to && { to }) }, errors as never);
@@ -150,6 +152,11 @@ test(`numbers equal a full count (seed ${SEED})`, { timeout: 60_000 + RUNS * 2_0
   );
   expect(answers).toBeGreaterThan(RUNS * 3);
 });
+
+async function rollupProblems(log: TenantLog) {
+  const { problems } = await reportOf(database, log, "tallystick_auditor");
+  return problems.filter(({ kind }) => kind === "rollup" || kind === "more");
+}
 
 async function logOf(events: readonly PastEvent[], runs: readonly number[]) {
   const log = await database.tenant();
@@ -352,4 +359,31 @@ test("packCounts() and unpackCounts() are each other's reverse", () => {
     }),
     { seed: SEED },
   );
+});
+
+test("verification finds coarse roll-ups as the worker makes them, and names one that is missing or was changed", async () => {
+  const times = [
+    "2026-01-31T23:59:30",
+    "2026-02-01T00:00:10",
+    "2026-02-01T00:16:00",
+    "2026-02-03T05:00:00",
+    "2026-03-09T10:20:00",
+  ];
+  const events = times.map((at, i) => ({
+    at: `${at}.000000Z`,
+    event: { action: `a.${i % 2}`, actor: { id: `u${i}` } },
+  }));
+  const { log } = await logOf(events, [2, 2, 1]);
+  const kinds = () => rollupProblems(log);
+  expect(await kinds()).toEqual([]);
+  for (const level of [0, 1, 2, 3, 4]) {
+    const where = `log_id = ${log.logId} and level = ${level} and bucket = (select min(bucket) from tallystick.rollups where log_id = ${log.logId} and level = ${level})`;
+    const { rows } = await database.superuser.query(`select actor from tallystick.rollups where ${where}`);
+    await database.tamper(`update tallystick.rollups set actor = '\\x0109' where ${where}`, []);
+    expect(await kinds()).toEqual([expect.objectContaining({ field: "actor" })]);
+    await database.superuser.query(`update tallystick.rollups set actor = $1 where ${where}`, [rows[0].actor]);
+    expect(await kinds()).toEqual([]);
+  }
+  await database.tamper(`delete from tallystick.rollups where log_id = ${log.logId} and level > 0`, []);
+  expect((await kinds()).map(({ field }) => field)).toEqual(expect.arrayContaining(["bucket"]));
 });

@@ -16,6 +16,8 @@ export interface BatchSource {
   readonly batchSize: number;
   readonly serviceId: string | undefined;
   readonly publishers: PublisherHistory;
+  /** How far the log is counted in roll-ups. */
+  readonly rolledUp: number;
 }
 
 /** Threads, and what each of their transactions begins with: the same as that of the snapshots. */
@@ -47,7 +49,7 @@ export async function* inThreads(
   size: number,
   place: (clean: CleanBatch) => boolean,
 ): AsyncGenerator<Batch | CleanBatch> {
-  const { log, publishers } = source;
+  const { log, publishers, rolledUp } = source;
   const asked: { span: Span; clean: Promise<CleanBatch | undefined> }[] = [];
   const next = async () => {
     const { span, clean } = asked.shift()!;
@@ -55,7 +57,7 @@ export async function* inThreads(
     return batch !== undefined && place(batch) ? [batch] : read(source, span);
   };
   for (const span of batchSpans(source)) {
-    asked.push({ span, clean: workers.check({ begin, log: log, size: size, span, publishers }) });
+    asked.push({ span, clean: workers.check({ begin, log: log, size: size, span, publishers, rolledUp }) });
     if (asked.length > workers.ahead) yield* await next();
   }
   while (asked.length > 0) yield* await next();
@@ -73,9 +75,9 @@ function* batchSpans({ spans, batchSize }: BatchSource): Generator<Span> {
 
 /** Reads a batch. Where a row cannot be read it is found by halving, and everything else is read around it. */
 async function read(source: BatchSource, span: Span): Promise<Batch[]> {
-  const { snapshot, log, serviceId, publishers } = source;
+  const { snapshot, log, serviceId, publishers, rolledUp } = source;
   const readIt = (withEntries: boolean) =>
-    snapshot((client) => readBatch(client, log, span, { serviceId, withEntries, publishers }));
+    snapshot((client) => readBatch(client, log, span, { serviceId, withEntries, publishers, rolledUp }));
   try {
     return [await readIt(true)];
   } catch (error) {

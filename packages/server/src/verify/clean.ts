@@ -9,6 +9,7 @@ import { checkOpenings } from "./openings.ts";
 import type { SignatureCount } from "./publishers.ts";
 import type { Batch } from "./read.ts";
 import { ProblemList } from "./report.ts";
+import type { MinuteCounts } from "./roll-ups.ts";
 import type { Span } from "./sql.ts";
 import type { TileRow } from "./tiles.ts";
 import type { HeadRow } from "./tree.ts";
@@ -31,6 +32,7 @@ export interface CleanBatch {
   /** Without their data, which is checked. */
   readonly tiles: ReadonlyMap<number, TileRow>;
   readonly segments: readonly ChainSegment[];
+  readonly minutes: readonly MinuteCounts[];
 }
 
 /** A batch as a clean one; undefined where anything about it is in doubt. `size` is that of the log. */
@@ -94,6 +96,7 @@ export function cleanBatch(log: LogIdentity, batch: Batch, size: number): CleanB
     lastId: entries.at(-1)!.id,
     tiles: new Map([...batch.tiles].map(([index, tile]) => [index, { ...tile, data: Buffer.alloc(0) }])),
     segments,
+    minutes: batch.minutes,
   };
 }
 

@@ -15,7 +15,7 @@ import { checkPinned, type Pinned, readPinned } from "./pinned.ts";
 import { checkKeys, checkServices, type PublisherFacts, readPublishers, type SignatureCount } from "./publishers.ts";
 import { type Batch, readTile } from "./read.ts";
 import { ProblemList, type VerifyReport } from "./report.ts";
-import { checkRollUps } from "./roll-ups.ts";
+import { RollupCheck } from "./roll-ups.ts";
 import { checkSplitSegment, checkStraySegments } from "./segments.ts";
 import type { Snapshot, Span } from "./sql.ts";
 import { checkStrays } from "./strays.ts";
@@ -80,6 +80,7 @@ class Verification {
   readonly #tree: TreeCheck;
   readonly #chains: ChainCheck;
   readonly #walk: Walk;
+  readonly #rollups: RollupCheck;
   #checked = 0;
   #erased = 0;
   #signatures: SignatureCount = { valid: 0, erased: 0 };
@@ -103,6 +104,7 @@ class Verification {
     this.#tree = new TreeCheck(this.#problems);
     this.#chains = new ChainCheck(log, this.#problems);
     this.#walk = new Walk(log, this.#size, this.#tree, this.#chains, this.#problems);
+    this.#rollups = new RollupCheck(snapshot, log, this.#size, pinned.rollups, this.#problems);
   }
 
   async run(): Promise<VerifyReport> {
@@ -119,7 +121,10 @@ class Verification {
       signal?.throwIfAborted();
       if (!("hashes" in batch)) this.#check(batch);
       await this.#checkTiles(batch.tiles);
-      if (wholeLog) this.#passSegments(batch.span);
+      if (wholeLog) {
+        this.#passSegments(batch.span);
+        await this.#rollups.add(batch.minutes);
+      }
       onProgress?.(batch.span.to, this.#size);
     }
     this.#walk.reportMissing();
@@ -130,7 +135,7 @@ class Verification {
       await checkStrays(this.#snapshot, this.#log, spans, this.#size, this.#problems);
       await checkCheckpoints(this.#snapshot, this.#log, this.#problems);
       await this.#checkSegments();
-      await checkRollUps(this.#snapshot, this.#log, this.#problems);
+      await this.#rollups.finish();
     }
     return {
       ok: this.#problems.count === 0,
@@ -156,6 +161,7 @@ class Verification {
       batchSize,
       serviceId,
       publishers,
+      rolledUp: this.#pinned.rollups.newest?.endSeq ?? 0,
     };
     if (threads === undefined || serviceId !== undefined || this.#size < threadsFrom) return readAhead(source);
     return inThreads(source, threads, this.#size, (clean) => this.#checkClean(clean));

@@ -6,6 +6,7 @@ import { TIME } from "../db/time.ts";
 import type { LogIdentity } from "../log/identity.ts";
 import type { ServiceHeadRow } from "./chains.ts";
 import type { ProblemList } from "./report.ts";
+import { type PinnedRollups, readPinnedRollups } from "./roll-ups.ts";
 import { allOf, HEAD, SERVICE_HEAD, type Span } from "./sql.ts";
 import type { HeadRow } from "./tree.ts";
 
@@ -26,10 +27,12 @@ export interface Pinned {
   };
   /** What the database should refuse and might not: rows of tallystick.enforcement_gaps(). */
   readonly gaps: readonly { readonly relation: string; readonly gap: string }[];
+  readonly rollups: PinnedRollups;
 }
 
 /** Reads the newest head, and with it whatever has to be of the same moment. */
-export async function readPinned(client: pg.ClientBase, { logId }: LogIdentity): Promise<Pinned> {
+export async function readPinned(client: pg.ClientBase, log: LogIdentity): Promise<Pinned> {
+  const { logId } = log;
   const [heads, firstHeads, services, bounds, gaps] = await allOf([
     client.query<HeadRow>(`select ${HEAD} from tallystick.heads h where h.log_id = $1 order by h.size desc limit 1`, [
       logId,
@@ -86,6 +89,7 @@ export async function readPinned(client: pg.ClientBase, { logId }: LogIdentity):
     spans,
     extraTiles: { count: extra[0]?.count ?? 0, first: extra },
     gaps: gaps.rows,
+    rollups: await readPinnedRollups(client, log),
   };
 }
 

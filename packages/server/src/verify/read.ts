@@ -9,6 +9,7 @@ import { type CheckedEntry, EntryCheck } from "./entry.ts";
 import type { OpeningRow } from "./openings.ts";
 import { checkSignatures, type PublisherHistory, type SignatureCount } from "./publishers.ts";
 import { ProblemList } from "./report.ts";
+import { BatchTally, type MinuteCounts } from "./roll-ups.ts";
 import { ENTRY_COLUMNS } from "./row.ts";
 import { SegmentCheck } from "./segments.ts";
 import { allOf, HEAD, OPENING, SERVICE_HEAD, type Span, TILE, within } from "./sql.ts";
@@ -27,6 +28,8 @@ export interface Batch {
   /** What is wrong with single entries. */
   readonly problems: ProblemList;
   readonly signatures: SignatureCount;
+  /** What roll-ups count of it. */
+  readonly minutes: readonly MinuteCounts[];
   /** The position whose row PostgreSQL could not read: the only one of its batch. */
   readonly unreadable: number | undefined;
 }
@@ -36,7 +39,7 @@ export async function readBatch(
   client: pg.ClientBase,
   log: LogIdentity,
   span: Span,
-  options: { serviceId: string | undefined; withEntries: boolean; publishers: PublisherHistory },
+  options: { serviceId: string | undefined; withEntries: boolean; publishers: PublisherHistory; rolledUp: number },
 ): Promise<Batch> {
   const { from, to } = span;
   const { logId } = log;
@@ -45,7 +48,11 @@ export async function readBatch(
   // Of one service's entries no segment can be made, nor where an entry cannot be read.
   const segments =
     options.serviceId === undefined && options.withEntries ? new SegmentCheck(log, problems, span) : undefined;
-  const check = new EntryCheck(log, problems, options.serviceId, (seq, leaf) => segments?.take(seq, leaf));
+  const tally = new BatchTally(options.serviceId === undefined ? options.rolledUp : 0);
+  const check = new EntryCheck(log, problems, options.serviceId, (seq, leaf) => {
+    segments?.take(seq, leaf);
+    tally.take(seq, leaf);
+  });
   const rows = options.withEntries
     ? copyRows(
         client,
@@ -85,6 +92,7 @@ export async function readBatch(
     serviceHeads: await readServiceHeads(client, logId, entries),
     problems,
     signatures: checkSignatures(options.publishers, entries, openings.rows, problems),
+    minutes: tally.minutes,
     unreadable: options.withEntries ? undefined : from,
   };
 }

@@ -20,6 +20,7 @@ export interface WorkerTask {
   readonly size: number;
   readonly span: Span;
   readonly publishers: PublisherHistory;
+  readonly rolledUp: number;
 }
 
 export interface WorkerAnswer {
@@ -29,9 +30,9 @@ export interface WorkerAnswer {
 
 const { snapshot } = openAccess(workerData as string);
 
-async function check({ begin, log, size, span, publishers }: WorkerTask): Promise<CleanBatch | undefined> {
+async function check({ begin, log, size, span, publishers, rolledUp }: WorkerTask): Promise<CleanBatch | undefined> {
   try {
-    const options = { serviceId: undefined, withEntries: true, publishers };
+    const options = { serviceId: undefined, withEntries: true, publishers, rolledUp };
     const batch = await snapshot(begin, (client) => readBatch(client, log, span, options));
     return cleanBatch(log, batch, size);
   } catch {
