@@ -75,8 +75,8 @@ export function filterOf(parameters: Parameters, errors: FilterError[]): Filter 
     occurredTo: readOne("occurred_to", endOf),
   };
   const refuseEmpty = (path: string, from: string | undefined, to: string | undefined) => {
-    if (from !== undefined && to !== undefined && from >= to)
-      errors.push(invalid(path, "must be behind the beginning of the range"));
+    if (from !== undefined && to !== undefined && from > to)
+      errors.push(invalid(path, "must not be before the beginning of the range"));
   };
   refuseEmpty("to", times.from, times.to);
   refuseEmpty("occurred_to", times.occurredFrom, times.occurredTo);

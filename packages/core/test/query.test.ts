@@ -136,7 +136,7 @@ test("filterOf() names every parameter that is wrong, and joins a query with the
     {
       from: "2026-02-01",
       to: "2026-01-01",
-      occurred_from: "2026-01-02T00:00:00Z",
+      occurred_from: "2026-01-02T00:00:01Z",
       occurred_to: "2026-01-02T00:00:00Z",
     },
     empty,
