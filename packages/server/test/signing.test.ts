@@ -297,7 +297,8 @@ describe("the sign-lock", () => {
     const slugs = Array.from({ length: 8 }, (_, i) => `away-${i}`);
     for (const slug of slugs) await server.operator.post("/v1/tenants", { slug });
     // Another program holds the file's lock: as good as a disk that does not answer.
-    const other = new DatabaseSync(settings.SIGN_LOCK_PATH);
+    // It waits for its turn: the server may just be writing there.
+    const other = new DatabaseSync(settings.SIGN_LOCK_PATH, { timeout: 10_000 });
     other.exec("begin exclusive");
     const { status, body } = await server.api.post<{ seq: number; receipt: null; receipt_problem: { detail: string } }>(
       "/v1/logs?receipt=true",
