@@ -41,7 +41,7 @@ $$;
 --   * else positions come from the index, by the first two clauses: one block first, then as many as the rest should take;
 --   * openings have an index of their own, and lead where they are asked for;
 --   * with none of these all is read in order, in growing windows.
-create function tallystick.find_positions(
+create function tallystick.find_candidates(
   log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer,
   clauses bigint[], opening_terms bigint[], opening_or_terms bigint[], action_patterns text[],
   occurred_from timestamptz, occurred_to timestamptz
@@ -201,9 +201,9 @@ begin
 end
 $$;
 
-revoke all on function tallystick.find_positions(integer, bigint, bigint, boolean, integer, bigint[], bigint[], bigint[], text[], timestamptz, timestamptz),
+revoke all on function tallystick.find_candidates(integer, bigint, bigint, boolean, integer, bigint[], bigint[], bigint[], text[], timestamptz, timestamptz),
   tallystick.terms_in(bigint[], bigint, bigint) from public;
-grant execute on function tallystick.find_positions(integer, bigint, bigint, boolean, integer, bigint[], bigint[], bigint[], text[], timestamptz, timestamptz)
+grant execute on function tallystick.find_candidates(integer, bigint, bigint, boolean, integer, bigint[], bigint[], bigint[], text[], timestamptz, timestamptz)
   to tallystick_reader;
 comment on function tallystick.find_positions(integer, bigint, bigint, boolean, integer, bigint[], bigint[], text, timestamptz, timestamptz, bigint) is
   'For servers of the release before, which go on while an upgrade is under way.';

@@ -1331,27 +1331,7 @@ $function$;
 owner tallystick_owner;
 grant execute on tallystick.find_api_key(bytea) to tallystick_writer;
 
-CREATE OR REPLACE FUNCTION tallystick.find_client_certificate(fingerprint bytea, sans text[])
- RETURNS TABLE(id uuid, tenant_id uuid, by_fingerprint boolean, service_id text, scopes text[], expires_at timestamp with time zone, revoked_at timestamp with time zone)
- LANGUAGE sql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  select c.id, c.tenant_id, c.fingerprint is not null, c.service_id, c.scopes, c.expires_at, c.revoked_at
-  from tallystick.client_certificates c
-  where (c.fingerprint = find_client_certificate.fingerprint or c.san = any (find_client_certificate.sans)) and c.revoked_at is null
-  union all
-  (
-    select c.id, c.tenant_id, c.fingerprint is not null, c.service_id, c.scopes, c.expires_at, c.revoked_at
-    from tallystick.client_certificates c
-    where (c.fingerprint = find_client_certificate.fingerprint or c.san = any (find_client_certificate.sans)) and c.revoked_at is not null
-    order by c.revoked_at desc limit 100
-  )
-$function$;
-owner tallystick_owner;
-grant execute on tallystick.find_client_certificate(bytea,text[]) to tallystick_writer;
-
-CREATE OR REPLACE FUNCTION tallystick.find_positions(log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer, clauses bigint[], opening_terms bigint[], opening_or_terms bigint[], action_patterns text[], occurred_from timestamp with time zone, occurred_to timestamp with time zone)
+CREATE OR REPLACE FUNCTION tallystick.find_candidates(log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer, clauses bigint[], opening_terms bigint[], opening_or_terms bigint[], action_patterns text[], occurred_from timestamp with time zone, occurred_to timestamp with time zone)
  RETURNS TABLE(seq bigint, recorded_at timestamp with time zone)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER ROWS 50
@@ -1511,7 +1491,27 @@ begin
 end
 $function$;
 owner tallystick_owner;
-grant execute on tallystick.find_positions(integer,bigint,bigint,boolean,integer,bigint[],bigint[],bigint[],text[],timestamp with time zone,timestamp with time zone) to tallystick_reader;
+grant execute on tallystick.find_candidates(integer,bigint,bigint,boolean,integer,bigint[],bigint[],bigint[],text[],timestamp with time zone,timestamp with time zone) to tallystick_reader;
+
+CREATE OR REPLACE FUNCTION tallystick.find_client_certificate(fingerprint bytea, sans text[])
+ RETURNS TABLE(id uuid, tenant_id uuid, by_fingerprint boolean, service_id text, scopes text[], expires_at timestamp with time zone, revoked_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select c.id, c.tenant_id, c.fingerprint is not null, c.service_id, c.scopes, c.expires_at, c.revoked_at
+  from tallystick.client_certificates c
+  where (c.fingerprint = find_client_certificate.fingerprint or c.san = any (find_client_certificate.sans)) and c.revoked_at is null
+  union all
+  (
+    select c.id, c.tenant_id, c.fingerprint is not null, c.service_id, c.scopes, c.expires_at, c.revoked_at
+    from tallystick.client_certificates c
+    where (c.fingerprint = find_client_certificate.fingerprint or c.san = any (find_client_certificate.sans)) and c.revoked_at is not null
+    order by c.revoked_at desc limit 100
+  )
+$function$;
+owner tallystick_owner;
+grant execute on tallystick.find_client_certificate(bytea,text[]) to tallystick_writer;
 
 CREATE OR REPLACE FUNCTION tallystick.find_positions(log integer, from_seq bigint, to_seq bigint, newest_first boolean, wanted integer, all_terms bigint[], none_terms bigint[], action_pattern text, occurred_from timestamp with time zone, occurred_to timestamp with time zone, opening_term bigint)
  RETURNS TABLE(seq bigint, recorded_at timestamp with time zone)

@@ -343,7 +343,7 @@ async function findByEntries(search: Search, candidates: Candidates, range: Rang
     requireTime(search);
     const { rows } = await client.query<EntryRow>(
       `select ${ENTRY_ROW}
-       from tallystick.find_positions($1, $2, $3, $4, $5, $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10, $11) found
+       from tallystick.find_candidates($1, $2, $3, $4, $5, $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10, $11) found
        join tallystick.entries e on e.log_id = $1 and e.seq = found.seq and e.recorded_at = found.recorded_at
        order by case when $4 then -e.seq else e.seq end`,
       [
