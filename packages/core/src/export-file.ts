@@ -7,7 +7,7 @@ import type { Parameters } from "./filter-parameters.ts";
 import { toHex } from "./hex.ts";
 import type { JsonObject } from "./json.ts";
 
-export const EXPORT_FORMAT = "tallystick-export/v1";
+const EXPORT_FORMAT = "tallystick-export/v1";
 
 export type ExportType = "csv" | "ndjson";
 

@@ -43,7 +43,7 @@ const TEXT_FIELDS: ReadonlyMap<string, TextField> = new Map([
 ]);
 
 /** The names of fields in a query; `metadata.` and `changes.` go on with a path. */
-export const QUERY_FIELDS: readonly string[] = [
+const QUERY_FIELDS: readonly string[] = [
   ...TEXT_FIELDS.keys(),
   ...["resource", "ip", "created", "occurred", "metadata.<path>", "changes.<path>"],
 ];

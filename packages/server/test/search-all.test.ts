@@ -2,7 +2,8 @@
 import { type Filter, NO_FILTER } from "@tallystick/core/filter";
 import { filterOf } from "@tallystick/core/filter-parameters";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Reader, SearchTimeoutError } from "../src/log/reader.ts";
+import { SearchTimeoutError } from "../src/log/find.ts";
+import { Reader } from "../src/log/reader.ts";
 import { LogSearch } from "../src/log/search.ts";
 import type { TenantLog } from "../src/log/tenants.ts";
 import { append, TestDatabase, testSequencer } from "../src/testing/log.ts";

@@ -19,7 +19,7 @@ export interface PageAnswer {
  * The page that a query asks for. The pages before are read against the order of the list and turned round, so that going forth and
  * back shows the same entries; what has been recorded since the first page is before it where the newest come first.
  *
- * @throws {import("../log/reader.ts").SearchTimeoutError} as the reader does.
+ * @throws {import("../log/find.ts").SearchTimeoutError} as the reader does.
  */
 export async function readPage(
   reader: Reader,

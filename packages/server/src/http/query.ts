@@ -50,7 +50,7 @@ export function parseListQuery(query: Parameters, log: LogIdentity, cursors: Cur
   const order = query.order === "asc" || query.order === "rank" ? query.order : "desc";
   const limit = read("limit", parseLimit, `a whole number from 1 to ${MAX_LIMIT}`) ?? DEFAULT_LIMIT;
   const cursor = read("cursor", (text) => cursors.decode(text), "a next_cursor or prev_cursor, unchanged");
-  if (order === "rank") requireText(filter, query.cursor, errors);
+  if (order === "rank") requireRankable(filter, query.cursor, errors);
   refuse(errors);
   const list = listHash([filter, order]);
   if (cursor !== undefined) requireOwn(cursor, log, list);
@@ -58,7 +58,7 @@ export function parseListQuery(query: Parameters, log: LogIdentity, cursors: Cur
 }
 
 /** Where nothing is searched for as text there is no rank, and where entries come by it there is no position to go on from. */
-function requireText({ clauses }: Filter, cursor: unknown, errors: FieldError[]): void {
+function requireRankable({ clauses }: Filter, cursor: unknown, errors: FieldError[]): void {
   if (errors.length > 0) return;
   if (!clauses.some(({ field, negated }) => field === "text" && !negated)) {
     errors.push({ path: "order", message: "is rank, which needs a word in q to rank by: add one, or ask for desc" });

@@ -4,8 +4,9 @@
  */
 import type { Filter } from "@tallystick/core/filter";
 import type { Database } from "../db/database.ts";
+import { SearchTimeoutError } from "./find.ts";
 import type { LogIdentity } from "./identity.ts";
-import { type Entry, Reader, SearchTimeoutError } from "./reader.ts";
+import { type Entry, Reader } from "./reader.ts";
 
 /** Entries read at once. Leaves have at most 64 kB each. */
 const BATCH = 250;

@@ -3,7 +3,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
-import { indexRun, reopenRun, type StartTally } from "./index-run.ts";
+import { indexRun, reopenRun } from "./index-run.ts";
 import type { SegmentLog } from "./segment-rows.ts";
 import { SegmentTexts } from "./segment-text.ts";
 import { SEGMENT_ENTRIES } from "./text-terms.ts";
@@ -18,7 +18,6 @@ export interface WriteAccess {
 export interface IndexerOptions {
   /** Asked for before each new connection. */
   readonly access: () => WriteAccess;
-  readonly startTally?: StartTally | undefined;
   /** Told of the first of a row of failures, and of its end. */
   readonly onFailure: (error: unknown) => void;
   readonly onRecovery: () => void;
@@ -119,7 +118,7 @@ export class Indexer {
       if (this.#stop.signal.aborted) return false;
       if (performance.now() < (this.#failed.get(log.logId)?.until ?? 0)) continue;
       try {
-        const options = { begin, texts: this.#textsOf(log.logId), startTally: this.#options.startTally };
+        const options = { begin, texts: this.#textsOf(log.logId) };
         const due = log.due && (await reopenRun(client, log, options)) > 0;
         const full = log.size >= (log.segments + 1) * SEGMENT_ENTRIES;
         const entries = full ? await indexRun(client, log, options) : 0;

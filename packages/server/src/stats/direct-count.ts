@@ -3,7 +3,7 @@
  */
 import type { Leaf } from "@tallystick/core/leaf";
 import type pg from "pg";
-import { SearchTimeoutError } from "../log/reader.ts";
+import { SearchTimeoutError } from "../log/find.ts";
 import { knownLeaf } from "../search/segment-rows.ts";
 import { type CountedField, countedValues } from "./counted-fields.ts";
 

@@ -4,8 +4,9 @@
 import { canonicalize } from "@tallystick/core/canonical";
 import type { Filter } from "@tallystick/core/filter";
 import type { JsonValue } from "@tallystick/core/json";
+import { SearchTimeoutError } from "../log/find.ts";
 import type { LogIdentity } from "../log/identity.ts";
-import { type Entry, type Reader, SearchTimeoutError } from "../log/reader.ts";
+import type { Entry, Reader } from "../log/reader.ts";
 
 export interface HistoryQuery {
   readonly type: string;

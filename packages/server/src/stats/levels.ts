@@ -4,7 +4,7 @@
 
 /** From the finest to the coarsest; a level's number is its place here. Zones are multiples of a quarter of an hour from UTC. */
 const MINUTES = [1, 15, 60, 1_440] as const;
-export const MONTH: number = MINUTES.length;
+const MONTH: number = MINUTES.length;
 export const LEVELS = MONTH + 1;
 
 /** Stretches of one level that begin in [from, to). */

@@ -2,7 +2,7 @@
  * Counts by value and bucket that come from roll-ups, with those of entries that were counted one by one beside them.
  */
 import type pg from "pg";
-import { SearchTimeoutError } from "../log/reader.ts";
+import { SearchTimeoutError } from "../log/find.ts";
 import type { CountedField } from "./counted-fields.ts";
 import { bucketAt, type ValueCounts } from "./direct-count.ts";
 import { joined, type Span, startOf } from "./levels.ts";

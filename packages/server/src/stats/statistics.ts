@@ -6,8 +6,9 @@ import { type Clause, type Filter, isTimeRange, isWanted, type TextField, type W
 import type pg from "pg";
 import type { Database } from "../db/database.ts";
 import { TIME } from "../db/time.ts";
+import { SearchTimeoutError } from "../log/find.ts";
 import type { LogIdentity } from "../log/identity.ts";
-import { type Reader, SearchTimeoutError } from "../log/reader.ts";
+import type { Reader } from "../log/reader.ts";
 import { COUNTED_FIELDS, type CountedField, FILTER_FIELD } from "./counted-fields.ts";
 import { countDirectly, DirectCounts } from "./direct-count.ts";
 import { cover, minuteOf, type Span } from "./levels.ts";

@@ -2,8 +2,9 @@
  * What a stream has to be given before it can follow: read in pages, by the index where much lies behind, straight where little does.
  */
 import { type Filter, type Matcher, matcherOf } from "@tallystick/core/filter";
+import { SearchTimeoutError } from "../log/find.ts";
 import type { LogIdentity } from "../log/identity.ts";
-import { type Entry, type Reader, SearchTimeoutError } from "../log/reader.ts";
+import type { Entry, Reader } from "../log/reader.ts";
 import type { Slots } from "./slots.ts";
 import { RUN_ENTRIES, type TailReader } from "./tail-reader.ts";
 import type { Turns } from "./turns.ts";

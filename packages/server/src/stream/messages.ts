@@ -32,7 +32,7 @@ export type Message =
   | { readonly type: "end"; readonly reason: EndReason; readonly detail: string; readonly seq: number };
 
 /** An entry as lists have it. */
-export function entryText({ id, seq, recordedAt, leafHash, opened }: Entry): string {
+function entryText({ id, seq, recordedAt, leafHash, opened }: Entry): string {
   const { service, event } = opened;
   return JSON.stringify({ id, seq, recorded_at: recordedAt, leaf_hash: toHex(leafHash), service, event });
 }

@@ -4,7 +4,8 @@
 import type { Filter } from "@tallystick/core/filter";
 import { type FilterError, filterOf, type Parameters } from "@tallystick/core/filter-parameters";
 import type { FastifyInstance } from "fastify";
-import { Reader, SearchTimeoutError } from "../../log/reader.ts";
+import { SearchTimeoutError } from "../../log/find.ts";
+import { Reader } from "../../log/reader.ts";
 import type { CountedField } from "../../stats/counted-fields.ts";
 import type { FieldCounts } from "../../stats/rolled-counts.ts";
 import { RollupsBehindError, type Statistics, type StatisticsQuery, StatisticsReader } from "../../stats/statistics.ts";
